@@ -1,0 +1,2 @@
+//! What the end-to-end scenarios share.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The program `qbm`.
+#![forbid(unsafe_code)]
+
+fn main() {}

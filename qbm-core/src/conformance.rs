@@ -1,0 +1,1 @@
+//! The contracts of [`Storage`](crate::Storage) and [`Directory`](crate::Directory) in code.

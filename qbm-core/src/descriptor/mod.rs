@@ -1,0 +1,248 @@
+//! The descriptor: the JSON file that names an image's data and bitmaps.
+//!
+//! docs/format.md is the specification. A [`Descriptor`] that exists is valid: every limit and
+//! rule of the format was checked by [`Descriptor::parse`], or holds by construction.
+
+mod parse;
+mod write;
+
+pub use parse::{DescriptorError, Position};
+
+use crate::host::{Id, Timestamp};
+use crate::storage::Identity;
+use crate::units::Granularity;
+
+/// The most bytes a descriptor may have.
+pub const MAX_DESCRIPTOR_BYTES: usize = 1 << 20;
+/// The deepest nesting of a descriptor's objects and arrays.
+pub const MAX_DEPTH: usize = 16;
+/// The most bitmaps an image may have.
+pub const MAX_BITMAPS: usize = 1024;
+/// The most segments a bitmap may have.
+pub const MAX_SEGMENTS: usize = 8;
+/// The longest name of a bitmap, in bytes.
+pub const MAX_BITMAP_NAME: usize = 1023;
+/// The longest name of a file, in bytes.
+pub const MAX_FILE_NAME: usize = 4095;
+
+/// What a descriptor says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descriptor {
+    /// The data image.
+    pub image: ImageRef,
+    /// The bitmaps, in the order of the descriptor; names are unique.
+    pub bitmaps: Vec<Bitmap>,
+    /// `ext-soft-id`: which image this is.
+    pub id: Option<Id>,
+    /// `ext-soft-generation`: grows by one at each open for writing.
+    pub generation: u64,
+    /// `ext-soft-size`: the size of the disk in bytes at the last commit, to find a torn resize.
+    pub size: Option<u64>,
+    /// `ext-soft-durability`: when a mark is durable.
+    pub durability: Durability,
+    /// `ext-soft-stamp`: the data image as it was at the last clean close.
+    pub stamp: Option<Identity>,
+    /// `ext-soft-point`: the backup point that this image is, if it is one.
+    pub point: Option<Point>,
+    /// `ext-hard-in-use`: who has it open for writing, or had when it crashed.
+    pub in_use: Option<InUse>,
+    /// The text this came from, which a rewrite changes no more than it must.
+    original: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A file and its format: `{ "file": ..., "format": ... }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRef {
+    /// The name, relative to the descriptor's directory.
+    pub file: String,
+    /// The format, never probed.
+    pub format: Format,
+}
+
+/// The formats of a data or backing image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The bytes of the disk and nothing else.
+    Raw,
+    /// An image with a descriptor; only as a backing image.
+    Qbm,
+}
+
+/// A bitmap of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bitmap {
+    /// Its name: 1 to 1023 bytes of UTF-8 without control characters.
+    pub name: String,
+    /// Bytes of the disk that one bit stands for.
+    pub granularity: Granularity,
+    /// What its bits mean.
+    pub kind: BitmapKind,
+    /// Its files, 1 to 8; the bitmap is their union, and the last one records.
+    /// The first is the member `file`, the others are `ext-hard-segments`.
+    pub segments: Vec<SegmentRef>,
+    /// `ext-hard-disabled`: whether it records nothing at present.
+    pub disabled: bool,
+    /// `ext-soft-doubt`: why ranges count as changed that may not be.
+    pub doubt: Option<Doubt>,
+}
+
+/// What the bits of a bitmap mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BitmapKind {
+    /// 1: changed since the bitmap's point in time.
+    Dirty,
+    /// 1: the cluster is in the data image; 0: it is in `backing`, or zeroes past its end.
+    Allocation {
+        /// The backing image; without one, clusters with a 0 bit read as zeroes.
+        backing: Option<ImageRef>,
+    },
+}
+
+/// One file of a bitmap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRef {
+    /// The name of the file.
+    pub file: String,
+    /// `ext-soft-point` of the bitmap, or `point` of a later segment: the backup point at which
+    /// it began to record, if that is one.
+    pub point: Option<Id>,
+}
+
+/// When a mark must be durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Before the write that it is for: after a crash all marks are there.
+    #[default]
+    Exact,
+    /// At a clean close only: after a crash all granules count as changed.
+    Close,
+}
+
+/// Why a bitmap has marks that nothing was written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The data image was changed while no one tracked it.
+    DataChanged,
+    /// The bitmap's file was shorter than the disk needs.
+    SegmentTooShort,
+    /// A page of the bitmap's file could not be read.
+    SegmentUnreadable,
+    /// The image crashed under [`Durability::Close`].
+    NotStored,
+    /// A sync of the data image failed while it was open.
+    DataSyncFailed,
+    /// It was disabled while the image was written.
+    Gap,
+}
+
+impl Doubt {
+    /// All of them, for parsing.
+    pub const ALL: [Self; 6] = [
+        Self::DataChanged,
+        Self::SegmentTooShort,
+        Self::SegmentUnreadable,
+        Self::NotStored,
+        Self::DataSyncFailed,
+        Self::Gap,
+    ];
+
+    /// The stable word for programs, as it stands in the descriptor.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::DataChanged => "data-changed",
+            Self::SegmentTooShort => "bitmap-too-short",
+            Self::SegmentUnreadable => "bitmap-unreadable",
+            Self::NotStored => "not-stored",
+            Self::DataSyncFailed => "data-sync-failed",
+            Self::Gap => "gap",
+        }
+    }
+
+    /// The sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::DataChanged => "the data image was changed while its changes were not tracked",
+            Self::SegmentTooShort => "the bitmap's file is shorter than the disk needs",
+            Self::SegmentUnreadable => "a part of the bitmap's file could not be read",
+            Self::NotStored => "durability is 'close', and the image was not closed cleanly",
+            Self::DataSyncFailed => "a sync of the data image failed",
+            Self::Gap => "the image was written while the bitmap was disabled",
+        }
+    }
+}
+
+/// Who has an image open for writing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Fresh at each open.
+    pub opener: Id,
+    /// The process id.
+    pub pid: u32,
+    /// The program's name.
+    pub program: String,
+    /// The boot of the machine.
+    pub boot: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether a sync of the data image has failed since.
+    pub data_sync_failed: bool,
+}
+
+/// A backup point: an image that holds a disk as it was at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Which point.
+    pub id: Id,
+    /// The point before it, which is its backing image; `None` for a full backup.
+    pub parent: Option<Id>,
+    /// When it was taken.
+    pub created: Timestamp,
+    /// The image that was backed up.
+    pub image: Id,
+    /// The bitmap that said what to store.
+    pub bitmap: String,
+    /// Bytes of the disk that it stores.
+    pub stored: u64,
+    /// BLAKE3 of the stored granules, in order, 64 hexadecimal digits.
+    pub digest: String,
+}
+
+impl Descriptor {
+    /// A descriptor without bitmaps.
+    pub fn new(image: ImageRef) -> Self {
+        Self {
+            image,
+            bitmaps: Vec::new(),
+            id: None,
+            generation: 0,
+            size: None,
+            durability: Durability::default(),
+            stamp: None,
+            point: None,
+            in_use: None,
+            original: serde_json::Map::new(),
+        }
+    }
+
+    /// The bitmap `name`.
+    pub fn bitmap(&self, name: &str) -> Option<&Bitmap> {
+        self.bitmaps.iter().find(|bitmap| bitmap.name == name)
+    }
+
+    /// The bitmap `name`, to change it.
+    pub fn bitmap_mut(&mut self, name: &str) -> Option<&mut Bitmap> {
+        self.bitmaps.iter_mut().find(|bitmap| bitmap.name == name)
+    }
+
+    /// The allocation bitmap, of which there is at most one.
+    pub fn allocation(&self) -> Option<&Bitmap> {
+        self.bitmaps.iter().find(|bitmap| bitmap.kind != BitmapKind::Dirty)
+    }
+}
+
+impl Bitmap {
+    /// The names of its files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().map(|segment| segment.file.as_str())
+    }
+}

@@ -1,0 +1,101 @@
+//! Why an operation on an image failed.
+
+use std::io;
+
+use crate::descriptor::DescriptorError;
+use crate::{ByteRange, Granularity};
+
+/// The result of an operation on an image.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on an image failed. `Display` is one line that says what to do, if anything.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The storage or directory failed.
+    #[error("{file}: {action}: {source}")]
+    Io {
+        /// The file, by the name in the descriptor.
+        file: String,
+        /// What was being done, such as `open` or `sync`.
+        action: &'static str,
+        /// The backend's own words.
+        source: io::Error,
+    },
+    /// The descriptor does not follow the format.
+    #[error("{file}:{source}")]
+    Descriptor {
+        /// The descriptor.
+        file: String,
+        /// What is wrong with it, and where.
+        source: DescriptorError,
+    },
+    /// The image is not one that this operation can work on.
+    #[error("{file}: {what}")]
+    Unusable {
+        /// The file concerned.
+        file: String,
+        /// What is the matter, and the way out.
+        what: String,
+    },
+    /// The request reaches past the end of the disk.
+    #[error("request {range:?} is outside the disk of {size} bytes")]
+    OutOfRange {
+        /// What was asked for.
+        range: ByteRange,
+        /// The size of the disk, in bytes.
+        size: u64,
+    },
+    /// The image was opened for reading only.
+    #[error("the image is open read-only")]
+    ReadOnly,
+    /// There is a bitmap of this name already.
+    #[error("Bitmap already exists: {0}")]
+    BitmapExists(String),
+    /// There is no bitmap of this name.
+    #[error("Dirty bitmap '{0}' not found")]
+    BitmapNotFound(String),
+    /// A job holds the bitmap.
+    #[error("Bitmap '{0}' is currently in use by another operation and cannot be used")]
+    BitmapBusy(String),
+    /// The name cannot be a bitmap's.
+    #[error("Bitmap name '{}' is not valid: {what}", name.escape_debug())]
+    BitmapName {
+        /// The name.
+        name: String,
+        /// Which rule it breaks.
+        what: &'static str,
+    },
+    /// The granularity is too fine for a disk of this size.
+    #[error("granularity {granularity:?} is too fine for a disk of {size} bytes")]
+    TooManyGranules {
+        /// The granularity asked for.
+        granularity: Granularity,
+        /// The size of the disk, in bytes.
+        size: u64,
+    },
+    /// Marks could not be made durable, so the write was not done.
+    #[error("bitmap '{bitmap}' could not be written, and the write was not done: {what}")]
+    BitmapWrite {
+        /// The bitmap.
+        bitmap: String,
+        /// The failure.
+        what: String,
+    },
+    /// A sync of the data image failed earlier; what is durable is unknown until it is reopened.
+    #[error("a sync of the data image has failed; reopen the image")]
+    DataSyncFailed,
+}
+
+impl Error {
+    /// For `map_err`: an I/O error while doing `action` to `file`.
+    pub(crate) fn io(file: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_owned();
+        move |source| Self::Io { file, action, source }
+    }
+
+    /// An image that cannot be used, and why.
+    pub(crate) fn unusable(file: &str, what: impl Into<String>) -> Self {
+        Self::Unusable { file: file.to_owned(), what: what.into() }
+    }
+}

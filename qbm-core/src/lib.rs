@@ -1,0 +1,23 @@
+//! The core of QBM: persistent dirty bitmaps for any disk image.
+//!
+//! It holds the format, the bitmaps, the order in which marks and data reach the medium, and
+//! recovery. It opens no file or socket, reads no clock, draws no random number and spawns no
+//! thread: a [`Storage`], a [`Directory`] and a [`Host`] do that for it.
+#![forbid(unsafe_code)]
+
+pub mod bits;
+pub mod buffer;
+pub mod conformance;
+pub mod descriptor;
+pub mod directory;
+pub mod error;
+pub mod host;
+pub mod storage;
+pub mod units;
+
+pub use buffer::Buffer;
+pub use directory::{Access, Directory};
+pub use error::{Error, Result};
+pub use host::{Host, Id, Timestamp};
+pub use storage::{BlockStatus, Identity, Limits, Lock, Persist, Storage, Unmap};
+pub use units::{ByteRange, Granularity};

@@ -1,0 +1,2 @@
+//! Storage over ordinary files and block devices.
+#![forbid(unsafe_code)]

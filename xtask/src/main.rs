@@ -1,0 +1,4 @@
+//! The chores of the project.
+#![forbid(unsafe_code)]
+
+fn main() {}
