@@ -7,17 +7,22 @@
 
 pub mod bits;
 pub mod buffer;
+mod chain;
 pub mod conformance;
 pub mod descriptor;
 pub mod directory;
 pub mod error;
 pub mod host;
+pub mod image;
+pub mod mutants;
 pub mod storage;
+mod track;
 pub mod units;
 
 pub use buffer::Buffer;
 pub use directory::{Access, Directory};
 pub use error::{Error, Result};
 pub use host::{Host, Id, Timestamp};
+pub use image::Image;
 pub use storage::{BlockStatus, Identity, Limits, Lock, Persist, Storage, Unmap};
 pub use units::{ByteRange, Granularity};

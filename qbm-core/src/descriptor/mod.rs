@@ -123,38 +123,42 @@ pub enum Durability {
 pub enum Doubt {
     /// The data image was changed while no one tracked it.
     DataChanged,
+    /// The bitmap's file was gone.
+    SegmentMissing,
     /// The bitmap's file was shorter than the disk needs.
     SegmentTooShort,
+    /// The bitmap's file had marks past the end of the disk.
+    SegmentExcess,
     /// A page of the bitmap's file could not be read.
     SegmentUnreadable,
     /// The image crashed under [`Durability::Close`].
     NotStored,
     /// A sync of the data image failed while it was open.
     DataSyncFailed,
-    /// It was disabled while the image was written.
-    Gap,
 }
 
 impl Doubt {
     /// All of them, for parsing.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DataChanged,
+        Self::SegmentMissing,
         Self::SegmentTooShort,
+        Self::SegmentExcess,
         Self::SegmentUnreadable,
         Self::NotStored,
         Self::DataSyncFailed,
-        Self::Gap,
     ];
 
     /// The stable word for programs, as it stands in the descriptor.
     pub fn code(self) -> &'static str {
         match self {
             Self::DataChanged => "data-changed",
+            Self::SegmentMissing => "bitmap-missing",
             Self::SegmentTooShort => "bitmap-too-short",
+            Self::SegmentExcess => "bitmap-excess",
             Self::SegmentUnreadable => "bitmap-unreadable",
             Self::NotStored => "not-stored",
             Self::DataSyncFailed => "data-sync-failed",
-            Self::Gap => "gap",
         }
     }
 
@@ -162,11 +166,12 @@ impl Doubt {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::DataChanged => "the data image was changed while its changes were not tracked",
+            Self::SegmentMissing => "the bitmap's file was gone",
+            Self::SegmentExcess => "the bitmap's file has marks past the end of the disk",
             Self::SegmentTooShort => "the bitmap's file is shorter than the disk needs",
             Self::SegmentUnreadable => "a part of the bitmap's file could not be read",
             Self::NotStored => "durability is 'close', and the image was not closed cleanly",
             Self::DataSyncFailed => "a sync of the data image failed",
-            Self::Gap => "the image was written while the bitmap was disabled",
         }
     }
 }

@@ -1,0 +1,72 @@
+//! The book: the descriptor on the medium, and its replace, the one commit point of an image.
+
+use super::Image;
+use crate::descriptor::Descriptor;
+use crate::mutants::{self, Mutant};
+use crate::{Directory, Error, Result, directory};
+
+/// The descriptor as it was last committed.
+#[derive(Debug)]
+pub(super) struct Book {
+    descriptor: Descriptor,
+}
+
+impl Book {
+    pub(super) fn new(descriptor: Descriptor) -> Self {
+        Self { descriptor }
+    }
+
+    pub(super) fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+}
+
+impl<D: Directory> Image<D> {
+    /// Replaces the descriptor by what `edit` makes of it.
+    pub(super) async fn commit_edit(&self, edit: impl FnOnce(&mut Descriptor)) -> Result<()> {
+        let mut book = self.book.lock().await;
+        let mut next = book.descriptor.clone();
+        edit(&mut next);
+        self.commit_book(&mut book, next).await
+    }
+
+    /// Replaces the descriptor by `next`.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the directory. Either descriptor may then be found after a crash, so the
+    /// caller keeps recording what either of them needs.
+    pub(super) async fn commit_book(&self, book: &mut Book, next: Descriptor) -> Result<()> {
+        self.write_descriptor(&self.name, &next).await?;
+        book.descriptor = next;
+        Ok(())
+    }
+
+    /// Writes `descriptor` durably under `name`.
+    pub(super) async fn write_descriptor(&self, name: &str, descriptor: &Descriptor) -> Result<()> {
+        let temporary = format!("{}.{}.tmp", self.name, self.host.fresh_id());
+        let text = descriptor.to_text();
+        if mutants::planted(Mutant::NoDirSync) {
+            return replace_without_sync(&self.directory, &temporary, name, &text)
+                .await
+                .map_err(Error::io(name, "replace"));
+        }
+        directory::replace(&self.directory, &temporary, name, &text)
+            .await
+            .map_err(Error::io(name, "replace"))
+    }
+}
+
+/// The bug of relying on a rename that a crash may still undo.
+async fn replace_without_sync<D: Directory>(
+    directory: &D,
+    temporary: &str,
+    name: &str,
+    text: &[u8],
+) -> std::io::Result<()> {
+    use crate::{Buffer, Persist, Storage};
+    let file = directory.create(temporary).await?;
+    file.write_at(0, Buffer::from_slice(text), Persist::Later).await?;
+    file.sync().await?;
+    directory.rename(temporary, name).await
+}

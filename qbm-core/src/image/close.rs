@@ -1,0 +1,47 @@
+//! A clean close: the image is plain version 1 again.
+
+use super::Image;
+use super::switch::Plan;
+use super::transaction::plan_collapse;
+use crate::{Access, Directory, Error, Result, Storage};
+
+impl<D: Directory> Image<D> {
+    /// Makes everything durable and takes the marks of an open image away.
+    ///
+    /// Points that were not settled are given up: their bitmaps keep all marks.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the storage. The image is then as after a crash: no mark is lost, and the
+    /// next open recovers.
+    pub async fn close(self) -> Result<()> {
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        // Requests whose futures were dropped may still be under way.
+        self.data().settle().await;
+        self.flush().await?;
+        let mut control = self.control.lock().await;
+        let mut plan = Plan::of(&control, self.size());
+        for index in 0..plan.bitmaps.len() {
+            plan.bitmaps[index].busy = None;
+            plan_collapse(&mut plan, index);
+        }
+        if !plan.unions.is_empty() {
+            self.switch_to(&mut control, plan).await?;
+        }
+        for bitmap in &control.bitmaps {
+            self.commit_all(&bitmap.active().segment).await?;
+        }
+        // After the last sync, which may still have changed the times of the file.
+        let stamp =
+            self.data().identity().await.map_err(Error::io(self.chain.data_name(), "stat"))?;
+        let size = self.size();
+        self.commit_edit(|descriptor| {
+            descriptor.in_use = None;
+            descriptor.stamp = stamp;
+            descriptor.size = Some(size);
+        })
+        .await
+    }
+}

@@ -1,0 +1,180 @@
+//! Guest requests: reads, and the one rule for everything that may change data.
+//!
+//! A write to granules that are durably marked costs one atomic load a word and a ticket: no
+//! lock, no allocation, no system call of ours.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::try_join_all;
+
+use super::Image;
+use crate::mutants::{self, Mutant};
+use crate::track::gate::Ticket;
+use crate::track::segment::{Segment, Turn};
+use crate::{Access, Buffer, ByteRange, Directory, Error, Persist, Result, Storage, Unmap};
+
+impl<D: Directory> Image<D> {
+    /// Fills `buffer` from `offset`, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], or an error of the storage.
+    pub async fn read(&self, offset: u64, buffer: Buffer) -> Result<Buffer> {
+        self.check_range(offset, buffer.len() as u64)?;
+        self.chain.read_at(offset, buffer).await
+    }
+
+    /// Writes all of `buffer` at `offset`, after its granules are durably marked.
+    ///
+    /// A dropped future leaves the write to happen or not; its granules are marked either way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], [`Error::ReadOnly`], [`Error::BitmapWrite`] with no byte written,
+    /// or an error of the storage with any part of them written.
+    pub async fn write(&self, offset: u64, buffer: Buffer, persist: Persist) -> Result<Buffer> {
+        let ticket = self.enter(offset, buffer.len() as u64).await?;
+        let written = self.data().write_at(offset, buffer, persist).await;
+        ticket.leave();
+        if written.is_err() && persist == Persist::Now {
+            self.note_data_failure().await;
+        }
+        written.map_err(Error::io(self.chain.data_name(), "write"))
+    }
+
+    /// Makes `range` read as zeroes; marks as [`write`](Self::write) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    pub async fn write_zeroes(&self, range: ByteRange, unmap: Unmap) -> Result<()> {
+        let ticket = self.enter(range.start(), range.length()).await?;
+        let written = self.data().write_zeroes(range, unmap).await;
+        ticket.leave();
+        written.map_err(Error::io(self.chain.data_name(), "write zeroes"))
+    }
+
+    /// Gives up the contents of `range`; marks as [`write`](Self::write) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    pub async fn discard(&self, range: ByteRange) -> Result<()> {
+        let ticket = self.enter(range.start(), range.length()).await?;
+        let discarded = self.data().discard(range).await;
+        ticket.leave();
+        discarded.map_err(Error::io(self.chain.data_name(), "discard"))
+    }
+
+    /// Makes every write durable that was complete when the call began. The marks are already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DataSyncFailed`] from the first failure until the image is reopened.
+    pub async fn flush(&self) -> Result<()> {
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        if self.data_failed.load(Ordering::Acquire) {
+            return Err(Error::DataSyncFailed);
+        }
+        if self.data().sync().await.is_err() {
+            self.note_data_failure().await;
+            return Err(Error::DataSyncFailed);
+        }
+        Ok(())
+    }
+
+    /// From here on no flush succeeds, and no point in time is taken, until a reopen.
+    async fn note_data_failure(&self) {
+        if self.data_failed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Best effort: if the medium does not take this either, it is still known in memory.
+        let _noted = self
+            .commit_edit(|descriptor| {
+                if let Some(in_use) = &mut descriptor.in_use {
+                    in_use.data_sync_failed = true;
+                }
+            })
+            .await;
+    }
+
+    /// Steps W1 to W3 of a write: a ticket first, then marks that are durable.
+    async fn enter(&self, offset: u64, length: u64) -> Result<Ticket<D::File>> {
+        if self.access == Access::Read {
+            return Err(Error::ReadOnly);
+        }
+        let ticket = self.ticket().await;
+        // The size changes only between epochs, so it holds for as long as the ticket does.
+        let marked = match self.check_range(offset, length) {
+            Ok(range) => self.mark(&ticket, range).await,
+            Err(error) => Err(error),
+        };
+        match marked {
+            Ok(()) => Ok(ticket),
+            Err(error) => {
+                ticket.leave();
+                Err(error)
+            }
+        }
+    }
+
+    #[cfg(not(qbm_mutants))]
+    async fn ticket(&self) -> Ticket<D::File> {
+        self.gate.enter()
+    }
+
+    #[cfg(qbm_mutants)]
+    async fn ticket(&self) -> Ticket<D::File> {
+        if mutants::planted(Mutant::RecordingBeforeTicket) {
+            return self.gate.enter_late().await;
+        }
+        self.gate.enter()
+    }
+
+    async fn mark(&self, ticket: &Ticket<D::File>, range: ByteRange) -> Result<()> {
+        let unmarked = |segment: &&Arc<Segment<D::File>>| {
+            let granules = segment.granules(range);
+            !segment.is_durable(&granules)
+        };
+        if !ticket.recording().iter().any(|segment| unmarked(&segment)) {
+            return Ok(());
+        }
+        // All at once: several bitmaps cost the slowest, not the sum.
+        let missing = ticket.recording().iter().filter(unmarked);
+        try_join_all(missing.map(|segment| self.mark_durably(segment, range))).await?;
+        Ok(())
+    }
+
+    /// Marks the granules of `range` in `segment`, and returns when they are durable there.
+    async fn mark_durably(&self, segment: &Arc<Segment<D::File>>, range: ByteRange) -> Result<()> {
+        let granules = segment.granules(range);
+        if segment.mark(&granules) || mutants::planted(Mutant::DataFirst) {
+            return Ok(());
+        }
+        let failures = segment.failures();
+        loop {
+            match segment.turn(&granules, failures).await {
+                Turn::Durable => return Ok(()),
+                Turn::Failed(what) => {
+                    return Err(Error::BitmapWrite { bitmap: segment.bitmap.clone(), what });
+                }
+                // A failure is noted in the segment, and the next turn tells it.
+                Turn::Lead(mut lead) => drop(self.commit_or_rotate(&mut lead).await),
+            }
+        }
+    }
+
+    fn check_range(&self, offset: u64, length: u64) -> Result<ByteRange> {
+        let size = self.size();
+        match ByteRange::checked_new(offset, length) {
+            Some(range) if range.end() <= size => Ok(range),
+            range => Err(Error::OutOfRange {
+                range: range.unwrap_or(ByteRange::new(offset.min(crate::units::MAX_SIZE), 0)),
+                size,
+            }),
+        }
+    }
+}

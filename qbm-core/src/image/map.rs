@@ -1,0 +1,49 @@
+//! What is where on the disk.
+
+use super::Image;
+use crate::{ByteRange, Directory, Error, Result, Storage};
+
+/// A stretch of the disk that is alike, in the terms of `qemu-img map`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its first byte.
+    pub start: u64,
+    /// Its bytes; at least one.
+    pub length: u64,
+    /// The layer that answers for it, from 0 at the top.
+    pub depth: usize,
+    /// Whether a layer has it; otherwise it reads as zeroes because none does.
+    pub present: bool,
+    /// Whether it may read as something else than zeroes.
+    pub data: bool,
+}
+
+impl<D: Directory> Image<D> {
+    /// What the first bytes of `range` are, as far as they are alike. `range` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], or an error of the storage.
+    pub async fn block_status(&self, range: ByteRange) -> Result<Extent> {
+        let size = self.size();
+        if range.end() > size || range.is_empty() {
+            return Err(Error::OutOfRange { range, size });
+        }
+        let start = range.start();
+        let stretch = self.chain.locate(range);
+        let Some(depth) = stretch.depth else {
+            return Ok(Extent {
+                start,
+                length: stretch.length,
+                depth: 0,
+                present: false,
+                data: false,
+            });
+        };
+        let layer = self.chain.layer(depth);
+        let there = ByteRange::new(start, stretch.length);
+        let status = layer.data.block_status(there).await.map_err(Error::io(&layer.name, "map"))?;
+        let length = status.length.clamp(1, stretch.length);
+        Ok(Extent { start, length, depth, present: true, data: status.data })
+    }
+}

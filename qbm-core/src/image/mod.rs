@@ -1,0 +1,103 @@
+//! An open image: what a guest reads and writes, and the bitmaps that follow it.
+//!
+//! Guest requests run concurrently, through `&self`. Operations on the bitmaps take turns, hold
+//! `control` throughout, and change the state on the medium by one replace of the descriptor.
+//!
+//! # Locks, in the order in which they are taken
+//!
+//! * `control`: one operation on the bitmaps at a time. Held while writes are drained, so no
+//!   guest request may ever wait for it.
+//! * `book`: the descriptor as it stands on the medium. Held for one replace, and waits for
+//!   nobody; a guest request takes it when it has to put a new file in place of a failed one.
+
+mod bitmaps;
+mod book;
+mod check;
+mod close;
+mod create;
+mod io;
+mod layers;
+mod map;
+mod open;
+mod point;
+mod recover;
+mod resize;
+mod rotate;
+mod segment_file;
+mod switch;
+mod transaction;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::lock::Mutex;
+
+pub use bitmaps::BitmapInfo;
+pub use check::{CheckReport, check, repair};
+pub use create::{CreateOptions, create};
+pub use map::Extent;
+pub use open::OpenOptions;
+pub use point::{FrozenPoint, Outcome};
+pub use segment_file::MAX_GRANULES;
+pub use transaction::{BitmapAction, check_name};
+
+use self::bitmaps::Control;
+use self::book::Book;
+use crate::chain::Chain;
+use crate::descriptor::{Descriptor, Durability};
+use crate::track::gate::Gate;
+use crate::{Access, Directory, Host};
+
+/// An open image.
+///
+/// Dropping it without [`close`](Self::close) is a crash like any other: no mark is lost, and the
+/// next open recovers.
+#[derive(Debug)]
+pub struct Image<D: Directory> {
+    directory: D,
+    /// The descriptor's name in `directory`.
+    name: String,
+    host: Arc<dyn Host>,
+    access: Access,
+    /// The data image first, then what is behind it.
+    chain: Chain<D::File>,
+    /// Size of the disk in bytes. Changed only while no write is under way.
+    size: AtomicU64,
+    /// Set when a sync of the data failed: nothing is known to be durable until a reopen.
+    data_failed: AtomicBool,
+    durability: Durability,
+    gate: Gate<D::File>,
+    control: Mutex<Control<D::File>>,
+    book: Mutex<Book>,
+}
+
+impl<D: Directory> Image<D> {
+    /// The size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// The descriptor's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it was opened for.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The directory of its descriptor.
+    pub fn directory(&self) -> &D {
+        &self.directory
+    }
+
+    /// The descriptor as it stands on the medium.
+    pub async fn descriptor(&self) -> Descriptor {
+        self.book.lock().await.descriptor().clone()
+    }
+
+    fn data(&self) -> &D::File {
+        self.chain.data()
+    }
+}

@@ -1,0 +1,97 @@
+//! From what a crash or a stranger left to a state that can be relied upon.
+
+use super::Image;
+use super::bitmaps;
+use crate::descriptor::{Descriptor, Doubt, Durability, InUse};
+use crate::mutants::{self, Mutant};
+use crate::{Directory, Error, Result, Storage};
+
+impl<D: Directory> Image<D> {
+    /// Decides whether the marks can be trusted, and marks everything where they cannot.
+    pub(super) async fn judge(&self) -> Result<()> {
+        let book = self.book.lock().await;
+        let Some(doubt) = self.doubt(book.descriptor()).await? else { return Ok(()) };
+        let mut control = self.control.lock().await;
+        for bitmap in control.bitmaps.iter_mut().filter(|bitmap| !bitmap.disabled) {
+            bitmap.active().segment.wanted.set_all();
+            bitmap.doubt = Some(doubt);
+        }
+        Ok(())
+    }
+
+    /// Why no bitmap of this image can be trusted, if so.
+    async fn doubt(&self, descriptor: &Descriptor) -> Result<Option<Doubt>> {
+        if let Some(in_use) = &descriptor.in_use {
+            // The stamp is of no use: the data was being written.
+            if in_use.data_sync_failed {
+                return Ok(Some(Doubt::DataSyncFailed));
+            }
+            let lost = descriptor.durability == Durability::Close;
+            return Ok(lost.then_some(Doubt::NotStored));
+        }
+        let resized = descriptor.size.is_some_and(|size| size != self.size());
+        let Some(stamp) = descriptor.stamp else {
+            return Ok(resized.then_some(Doubt::DataChanged));
+        };
+        let now = self.data().identity().await;
+        let now = now.map_err(Error::io(self.chain.data_name(), "stat"))?;
+        Ok((resized || now != Some(stamp)).then_some(Doubt::DataChanged))
+    }
+
+    /// Makes durable what was loaded, and the image ours.
+    pub(super) async fn recover(&self) -> Result<()> {
+        let mut control = self.control.lock().await;
+        let before = self.book.lock().await.descriptor().clone();
+        let crashed = before.in_use.is_some();
+        for bitmap in &control.bitmaps {
+            for held in &bitmap.segments {
+                let segment = &held.segment;
+                let trusted = !crashed && bitmap.doubt.is_none() && !segment.is_poisoned();
+                if trusted || mutants::planted(Mutant::KillTrust) {
+                    segment.durable.union(&segment.wanted);
+                    continue;
+                }
+                if mutants::planted(Mutant::KillSyncOnly) {
+                    let file = segment.file();
+                    file.file.sync().await.map_err(Error::io(&file.name, "sync"))?;
+                    segment.durable.union(&segment.wanted);
+                    continue;
+                }
+                // What was read may be in memory alone, left there by the process that died, and
+                // a sync would not say whether an earlier one failed: so it is written again.
+                segment.note_all();
+                self.commit_all(segment).await?;
+            }
+        }
+        if !mutants::planted(Mutant::KillNoDirSync) {
+            // The names too: the descriptor that was read may not be the durable one.
+            self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
+        }
+        self.write_descriptor(&format!("{}~", self.name), &before).await?;
+        self.take_into_use(&mut control.bitmaps).await?;
+        self.gate.replace(bitmaps::recording(&control.bitmaps));
+        Ok(())
+    }
+
+    async fn take_into_use(&self, bitmaps: &mut [bitmaps::Tracked<D::File>]) -> Result<()> {
+        let opener = self.host.opener();
+        let in_use = InUse {
+            opener: self.host.fresh_id(),
+            pid: opener.pid,
+            program: opener.program,
+            boot: opener.boot,
+            since: self.host.now(),
+            data_sync_failed: false,
+        };
+        let (id, size) = (self.host.fresh_id(), self.size());
+        self.commit_edit(|descriptor| {
+            bitmaps::put_into(bitmaps, descriptor);
+            descriptor.id.get_or_insert(id);
+            descriptor.generation = descriptor.generation.saturating_add(1);
+            descriptor.size = Some(size);
+            descriptor.stamp = None;
+            descriptor.in_use = Some(in_use);
+        })
+        .await
+    }
+}

@@ -1,0 +1,95 @@
+//! Resizing: the data and every bitmap.
+//!
+//! Each bitmap goes over to a file of the new length. The length of the data *is* the size of the
+//! disk, and a bitmap that is too short for it counts as marked where it is missing: so a crash
+//! between the data and the descriptor leaves the old size or the new one, and no lost mark.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Image;
+use super::bitmaps::{Control, Held};
+use super::switch::{Plan, Union};
+use crate::units::MAX_SIZE;
+use crate::{Access, ByteRange, Directory, Error, Result, Storage};
+
+impl<D: Directory> Image<D> {
+    /// Makes the disk `size` bytes long. What is added reads as zeroes and is marked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::BitmapBusy`], [`Error::OutOfRange`],
+    /// [`Error::TooManyGranules`], or an error of the storage; the disk then has its old size.
+    pub async fn resize(&self, size: u64) -> Result<()> {
+        if self.access == Access::Read {
+            return Err(Error::ReadOnly);
+        }
+        if size > MAX_SIZE {
+            return Err(Error::OutOfRange { range: ByteRange::new(MAX_SIZE, 0), size: MAX_SIZE });
+        }
+        let mut control = self.control.lock().await;
+        if let Some(busy) = control.bitmaps.iter().find(|bitmap| bitmap.busy.is_some()) {
+            return Err(Error::BitmapBusy(busy.name.clone()));
+        }
+        let mut plan = Plan::of(&control, size);
+        if let Err(error) = self.plan_lengths(&mut plan).await {
+            self.forget_fresh(plan).await;
+            return Err(error);
+        }
+        if size < self.size() {
+            self.shrink(&mut control, plan).await
+        } else {
+            self.grow(&mut control, plan).await
+        }
+    }
+
+    /// A segment of the new length for every bitmap.
+    async fn plan_lengths(&self, plan: &mut Plan<D::File>) -> Result<()> {
+        for index in 0..plan.bitmaps.len() {
+            let bitmap = &plan.bitmaps[index];
+            let (name, granularity) = (bitmap.name.clone(), bitmap.granularity);
+            let into = self.plan_segment(plan, &name, granularity).await?;
+            // The old last granule too: its end is new where it was partial.
+            let old_end = self.size() / granularity.bytes();
+            into.wanted.set(old_end.min(into.wanted.len())..into.wanted.len());
+            let bitmap = &mut plan.bitmaps[index];
+            let point = bitmap.segments[0].point;
+            for held in bitmap.segments.drain(..) {
+                plan.unions.push(Union { from: held.segment, into: Arc::clone(&into) });
+            }
+            bitmap.segments.push(Held { segment: into, point });
+        }
+        Ok(())
+    }
+
+    async fn grow(&self, control: &mut Control<D::File>, plan: Plan<D::File>) -> Result<()> {
+        let size = plan.size;
+        let extended = async {
+            self.prepare(control, &plan).await?;
+            self.data().set_len(size).await.map_err(Error::io(self.chain.data_name(), "resize"))?;
+            // Before the descriptor says so. A crash here leaves the new size and short bitmaps.
+            self.flush().await
+        };
+        if let Err(error) = extended.await {
+            self.give_up(control, &plan).await;
+            return Err(error);
+        }
+        self.decide(control, plan).await?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    async fn shrink(&self, control: &mut Control<D::File>, plan: Plan<D::File>) -> Result<()> {
+        let (old, new) = (self.size(), plan.size);
+        // First: once the writes under way are drained, none reaches past the new end.
+        self.size.store(new, Ordering::Release);
+        if let Err(error) = self.switch_to(control, plan).await {
+            self.size.store(old, Ordering::Release);
+            return Err(error);
+        }
+        // A crash here leaves the old size, with bitmaps that count as marked past the new one.
+        let cut = self.data().set_len(new).await;
+        cut.map_err(Error::io(self.chain.data_name(), "resize"))?;
+        self.flush().await
+    }
+}

@@ -1,0 +1,197 @@
+//! From one set of bitmaps to the next: the one way in which it changes.
+//!
+//! New files are durable first; then old and new record together, and writes that saw only the old
+//! are waited for; the data they wrote is synced; one replace of the descriptor decides; then the
+//! old stops recording, and its files go. Whatever a crash finds, the state that the descriptor
+//! names has recorded everything since its point in time.
+
+use std::sync::Arc;
+
+use super::Image;
+use super::bitmaps::{self, Control, Tracked};
+use crate::bits::Bits;
+use crate::mutants::{self, Mutant};
+use crate::track::segment::Segment;
+use crate::units::MAX_SIZE;
+use crate::{Directory, Error, Granularity, Result};
+
+/// The bitmaps to come.
+pub(super) struct Plan<F> {
+    /// The size of the disk then, in bytes.
+    pub(super) size: u64,
+    /// All of them.
+    pub(super) bitmaps: Vec<Tracked<F>>,
+    /// Those of their segments that are new.
+    pub(super) fresh: Vec<Arc<Segment<F>>>,
+    /// Marks to carry over once old and new record together.
+    pub(super) unions: Vec<Union<F>>,
+}
+
+/// Marks that go from one segment to another.
+pub(super) struct Union<F> {
+    pub(super) from: Arc<Segment<F>>,
+    pub(super) into: Arc<Segment<F>>,
+}
+
+impl<F> Plan<F> {
+    /// No change yet.
+    pub(super) fn of(control: &Control<F>, size: u64) -> Self {
+        Self { size, bitmaps: control.bitmaps.clone(), fresh: Vec::new(), unions: Vec::new() }
+    }
+}
+
+impl<D: Directory> Image<D> {
+    /// Goes over to `plan`, wholly or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The first failure. The old bitmaps are then still in place, and the new ones go on
+    /// recording beside them if a crash may find them named.
+    pub(super) async fn switch_to(
+        &self,
+        control: &mut Control<D::File>,
+        plan: Plan<D::File>,
+    ) -> Result<()> {
+        if let Err(error) = self.prepare(control, &plan).await {
+            self.give_up(control, &plan).await;
+            return Err(error);
+        }
+        self.decide(control, plan).await
+    }
+
+    /// Leaves `plan`, which nothing on the medium names, and goes on as before.
+    pub(super) async fn give_up(&self, control: &Control<D::File>, plan: &Plan<D::File>) {
+        self.gate.replace(recording_now(control));
+        self.remove_files(&files(&plan.fresh)).await;
+    }
+
+    /// Everything before the commit point: new and old record, and the data is durable.
+    pub(super) async fn prepare(
+        &self,
+        control: &Control<D::File>,
+        plan: &Plan<D::File>,
+    ) -> Result<()> {
+        self.record_both(control, plan).await?;
+        if !mutants::planted(Mutant::NoDataFlush) {
+            // A crash must not take the disk back behind the point in time of a new segment:
+            // what was written before it is not marked there.
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Lets old and new bitmaps record together, until no write knows only the old ones.
+    async fn record_both(&self, control: &Control<D::File>, plan: &Plan<D::File>) -> Result<()> {
+        if !plan.fresh.is_empty() {
+            // Before anything names them.
+            self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
+        }
+        let mut both = bitmaps::recording(&plan.bitmaps);
+        let old = recording_now(control);
+        if mutants::planted(Mutant::SuccessorOnly) {
+            both.retain(|segment| !old.iter().any(|other| Arc::ptr_eq(segment, other)));
+        } else {
+            add_missing(&mut both, old);
+        }
+        self.gate.switch(both, self.data()).await;
+        self.carry_over(&plan.unions).await
+    }
+
+    /// Makes `plan` the state of the image: the descriptor, then what records, then the files.
+    pub(super) async fn decide(
+        &self,
+        control: &mut Control<D::File>,
+        plan: Plan<D::File>,
+    ) -> Result<()> {
+        let gone = files_not_in(&control.bitmaps, &plan.bitmaps);
+        if mutants::planted(Mutant::UnlinkEarly) {
+            self.remove_files(&gone).await;
+        }
+        let committed = {
+            let mut book = self.book.lock().await;
+            let mut next = book.descriptor().clone();
+            bitmaps::put_into(&plan.bitmaps, &mut next);
+            next.size = Some(plan.size);
+            self.commit_book(&mut book, next).await
+        };
+        if let Err(error) = committed {
+            control.lingering.extend(plan.fresh);
+            return Err(error);
+        }
+        control.bitmaps = plan.bitmaps;
+        control.lingering.clear();
+        self.gate.replace(bitmaps::recording(&control.bitmaps));
+        self.remove_files(&gone).await;
+        Ok(())
+    }
+
+    /// Carries marks over, and waits until they are durable.
+    async fn carry_over(&self, unions: &[Union<D::File>]) -> Result<()> {
+        for Union { from, into } in unions {
+            unite(&into.wanted, into.granularity, &from.wanted, from.granularity);
+            into.note_all();
+        }
+        if mutants::planted(Mutant::MergeLate) {
+            return Ok(());
+        }
+        for Union { into, .. } in unions {
+            self.commit_all(into).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes every mark of `segment` durable.
+    pub(super) async fn commit_all(&self, segment: &Arc<Segment<D::File>>) -> Result<()> {
+        let mut lead = segment.lead().await;
+        self.commit_or_rotate(&mut lead)
+            .await
+            .map_err(|what| Error::BitmapWrite { bitmap: segment.bitmap.clone(), what })
+    }
+
+    /// Removes files that the descriptor no longer names.
+    pub(super) async fn remove_files(&self, names: &[String]) {
+        for name in names {
+            // Best effort: what stays is an orphan, which `check` finds.
+            let _removed = self.directory.remove(name).await;
+        }
+    }
+}
+
+/// Or-s the marks of `from` into `into`, across granularities.
+fn unite(into: &Bits, into_size: Granularity, from: &Bits, from_size: Granularity) {
+    if into_size == from_size {
+        into.union(from);
+    } else {
+        into.union_scaled(from, into_size, from_size, MAX_SIZE);
+    }
+}
+
+/// What must record for the state of `control`, and for one that a crash may find instead.
+fn recording_now<F>(control: &Control<F>) -> Vec<Arc<Segment<F>>> {
+    let mut recording = bitmaps::recording(&control.bitmaps);
+    add_missing(&mut recording, control.lingering.clone());
+    recording
+}
+
+fn add_missing<F>(set: &mut Vec<Arc<Segment<F>>>, more: Vec<Arc<Segment<F>>>) {
+    for segment in more {
+        if !set.iter().any(|other| Arc::ptr_eq(&segment, other)) {
+            set.push(segment);
+        }
+    }
+}
+
+/// The files of `old` that `new` has no use for.
+fn files_not_in<F>(old: &[Tracked<F>], new: &[Tracked<F>]) -> Vec<String> {
+    let kept = files_of(new);
+    files_of(old).into_iter().filter(|file| !kept.contains(file)).collect()
+}
+
+fn files_of<F>(bitmaps: &[Tracked<F>]) -> Vec<String> {
+    let held = bitmaps.iter().flat_map(|bitmap| &bitmap.segments);
+    held.map(|held| held.segment.file().name.clone()).collect()
+}
+
+fn files<F>(segments: &[Arc<Segment<F>>]) -> Vec<String> {
+    segments.iter().map(|segment| segment.file().name.clone()).collect()
+}

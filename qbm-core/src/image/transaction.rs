@@ -1,0 +1,206 @@
+//! Operations on the bitmaps, several in one transaction, that happen wholly or not at all.
+
+use std::sync::Arc;
+
+use super::Image;
+use super::bitmaps::{Held, Tracked, free};
+use super::switch::{Plan, Union};
+use crate::descriptor::{MAX_BITMAP_NAME, MAX_BITMAPS};
+use crate::track::segment::Segment;
+use crate::{Access, Directory, Error, Granularity, Id, Result};
+
+/// An operation on a bitmap. The names and meanings are those of QEMU's `block-dirty-bitmap-*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BitmapAction {
+    /// A new bitmap without marks, which records from now on unless it is disabled.
+    Add {
+        /// Its name: 1 to 1023 bytes without control characters, and new.
+        name: String,
+        /// Bytes that a bit stands for.
+        granularity: Granularity,
+        /// Whether it does not record yet.
+        disabled: bool,
+    },
+    /// The bitmap is gone, with its files.
+    Remove(String),
+    /// No granule is marked. The bitmap then belongs to no backup point.
+    Clear(String),
+    /// It records from now on.
+    Enable(String),
+    /// It records no more. The bitmap then belongs to no backup point.
+    Disable(String),
+    /// The marks of `source` are marks of `target` too.
+    Merge {
+        /// What is marked.
+        target: String,
+        /// What it is marked from; granularities may differ.
+        source: String,
+    },
+}
+
+impl<D: Directory> Image<D> {
+    /// Does all of `actions`, in order, or none of them; done means durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::BitmapNotFound`], [`Error::BitmapExists`],
+    /// [`Error::BitmapBusy`], [`Error::BitmapName`], [`Error::TooManyGranules`], or an error of
+    /// the storage. After any of them the bitmaps are as they were.
+    pub async fn transaction(&self, actions: &[BitmapAction]) -> Result<()> {
+        if self.access == Access::Read {
+            return Err(Error::ReadOnly);
+        }
+        let mut control = self.control.lock().await;
+        let mut plan = Plan::of(&control, self.size());
+        for action in actions {
+            if let Err(error) = self.plan_action(&mut plan, action).await {
+                self.forget_fresh(plan).await;
+                return Err(error);
+            }
+        }
+        self.switch_to(&mut control, plan).await
+    }
+
+    async fn plan_action(&self, plan: &mut Plan<D::File>, action: &BitmapAction) -> Result<()> {
+        match action {
+            BitmapAction::Add { name, granularity, disabled } => {
+                self.plan_add(plan, name, *granularity, *disabled).await
+            }
+            BitmapAction::Remove(name) => {
+                free(&mut plan.bitmaps, name)?;
+                plan.bitmaps.retain(|bitmap| bitmap.name != *name);
+                Ok(())
+            }
+            BitmapAction::Clear(name) => {
+                let granularity = free(&mut plan.bitmaps, name)?.granularity;
+                let segment = self.plan_segment(plan, name, granularity).await?;
+                let bitmap = free(&mut plan.bitmaps, name)?;
+                bitmap.segments = vec![Held { segment, point: None }];
+                bitmap.doubt = None;
+                Ok(())
+            }
+            BitmapAction::Enable(name) => {
+                free(&mut plan.bitmaps, name)?.disabled = false;
+                Ok(())
+            }
+            BitmapAction::Disable(name) => {
+                let bitmap = free(&mut plan.bitmaps, name)?;
+                bitmap.disabled = true;
+                // What is written from now on is not in it, so no backup may rely on it.
+                bitmap.segments.iter_mut().for_each(|held| held.point = None);
+                Ok(())
+            }
+            BitmapAction::Merge { target, source } => self.plan_merge(plan, target, source).await,
+        }
+    }
+
+    async fn plan_add(
+        &self,
+        plan: &mut Plan<D::File>,
+        name: &str,
+        granularity: Granularity,
+        disabled: bool,
+    ) -> Result<()> {
+        check_name(name)?;
+        if self.book.lock().await.descriptor().allocation().is_some_and(|a| a.name == name)
+            || plan.bitmaps.iter().any(|bitmap| bitmap.name == name)
+        {
+            return Err(Error::BitmapExists(name.to_owned()));
+        }
+        if plan.bitmaps.len() >= MAX_BITMAPS {
+            let what = "an image has at most 1024 bitmaps";
+            return Err(Error::BitmapName { name: name.to_owned(), what });
+        }
+        let segment = self.plan_segment(plan, name, granularity).await?;
+        plan.bitmaps.push(Tracked {
+            name: name.to_owned(),
+            granularity,
+            segments: vec![Held { segment, point: None }],
+            disabled,
+            doubt: None,
+            busy: None,
+        });
+        Ok(())
+    }
+
+    /// A merge makes a new segment: set in place, the marks would be there after a crash although
+    /// the rest of the transaction is not.
+    async fn plan_merge(&self, plan: &mut Plan<D::File>, target: &str, source: &str) -> Result<()> {
+        let sources = free(&mut plan.bitmaps, source)?.segments.clone();
+        let doubt = free(&mut plan.bitmaps, source)?.doubt;
+        let granularity = free(&mut plan.bitmaps, target)?.granularity;
+        let into = self.plan_segment(plan, target, granularity).await?;
+        let bitmap = free(&mut plan.bitmaps, target)?;
+        let own = std::mem::take(&mut bitmap.segments);
+        bitmap.doubt = bitmap.doubt.or(doubt);
+        bitmap.segments = vec![Held { segment: Arc::clone(&into), point: own[0].point }];
+        let all = own.into_iter().chain(sources);
+        plan.unions.extend(all.map(|held| Union { from: held.segment, into: Arc::clone(&into) }));
+        Ok(())
+    }
+
+    /// A new segment for `bitmap`, for the size that the disk is to have.
+    pub(super) async fn plan_segment(
+        &self,
+        plan: &mut Plan<D::File>,
+        bitmap: &str,
+        granularity: Granularity,
+    ) -> Result<Arc<Segment<D::File>>> {
+        let segment = self.create_segment(bitmap, granularity, plan.size).await?;
+        let segment = Arc::new(segment);
+        plan.fresh.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Removes the new files of a plan that nothing has come of.
+    pub(super) async fn forget_fresh(&self, plan: Plan<D::File>) {
+        for segment in plan.fresh {
+            self.remove_files(&[segment.file().name.clone()]).await;
+        }
+    }
+
+    /// Appends a segment that records from `point` on to the bitmap `name`.
+    pub(super) async fn plan_successor(
+        &self,
+        plan: &mut Plan<D::File>,
+        name: &str,
+        point: Id,
+    ) -> Result<()> {
+        let granularity = free(&mut plan.bitmaps, name)?.granularity;
+        let segment = self.plan_segment(plan, name, granularity).await?;
+        let bitmap = free(&mut plan.bitmaps, name)?;
+        bitmap.segments.push(Held { segment, point: Some(point) });
+        Ok(())
+    }
+}
+
+/// Collapses a bitmap of several segments into the last one, which gets all marks.
+pub(super) fn plan_collapse<F>(plan: &mut Plan<F>, bitmap: usize) {
+    let bitmap = &mut plan.bitmaps[bitmap];
+    let last = bitmap.active().segment.clone();
+    let point = bitmap.segments[0].point;
+    for held in bitmap.segments.drain(..) {
+        if !Arc::ptr_eq(&held.segment, &last) {
+            plan.unions.push(Union { from: held.segment, into: Arc::clone(&last) });
+        }
+    }
+    bitmap.segments.push(Held { segment: last, point });
+}
+
+/// Whether `name` can be a bitmap's.
+///
+/// # Errors
+///
+/// [`Error::BitmapName`], with the rule that it breaks.
+pub fn check_name(name: &str) -> Result<()> {
+    let what = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_BITMAP_NAME {
+        "it is longer than 1023 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else {
+        return Ok(());
+    };
+    Err(Error::BitmapName { name: name.to_owned(), what })
+}

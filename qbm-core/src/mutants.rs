@@ -1,0 +1,108 @@
+//! Planted bugs, to test the tests: each must be found by the crash rigs.
+//!
+//! They exist only in a build with `--cfg qbm_mutants`, where one at a time can be planted; in
+//! any other build [`planted`] is `false` at compile time. `cargo xtask mutants` runs them all.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A planted bug. docs/testing.md says which rig finds which.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Mutant { $($(#[$doc])* $name,)* }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+mutants! {
+    /// A writer whose granule is marked in memory by another takes it as durable.
+    Follower,
+    /// Marks are published as durable without a sync.
+    NoSync,
+    /// The data is written before the marks are durable: the order of the 2016 series.
+    DataFirst,
+    /// The new recording set takes effect without waiting for the writes under way.
+    NoDrain,
+    /// The successor records alone before the point in time.
+    SuccessorOnly,
+    /// A new descriptor is relied upon before its directory is synced.
+    NoDirSync,
+    /// The data is not synced before the point in time.
+    NoDataFlush,
+    /// A new segment is named before its bytes are durable.
+    NoFileSync,
+    /// The old segment is removed before the descriptor without it is durable.
+    UnlinkEarly,
+    /// A merged segment is dropped before the merge is durable.
+    MergeLate,
+    /// What is in memory is published as durable instead of what was written.
+    DurableFromMemory,
+    /// A committed backup clears the old segment in place.
+    ClearInPlace,
+    /// A failed sync is repeated and believed.
+    RetrySync,
+    /// A writer reads the recording set before it has a ticket.
+    RecordingBeforeTicket,
+    /// The pending pages are forgotten after the snapshot instead of before it.
+    FlagAfterSnapshot,
+    /// After `kill -9` the bits in the page cache are trusted.
+    KillTrust,
+    /// After `kill -9` the bits are synced but not written again.
+    KillSyncOnly,
+    /// After `kill -9` the directory is not synced.
+    KillNoDirSync,
+    /// A dropped write gives its ticket back while the kernel may still write (N5).
+    TicketOnDrop,
+    /// Two committers write the same page out of order (N6).
+    TwoCommitters,
+}
+
+#[cfg(qbm_mutants)]
+mod switch {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Plants `mutant` for this thread, or none.
+    pub fn plant(mutant: Option<Mutant>) {
+        PLANTED.set(mutant);
+    }
+
+    pub(crate) fn planted(mutant: Mutant) -> bool {
+        PLANTED.get() == Some(mutant)
+    }
+}
+
+#[cfg(qbm_mutants)]
+pub use switch::plant;
+#[cfg(qbm_mutants)]
+pub(crate) use switch::planted;
+
+/// Whether `mutant` is planted: never, in this build.
+#[cfg(not(qbm_mutants))]
+#[inline(always)]
+pub(crate) const fn planted(_mutant: Mutant) -> bool {
+    false
+}
+
+/// A point where a planted race lets the other tasks run; nothing unless `mutant` is planted.
+pub(crate) async fn race(mutant: Mutant) {
+    if planted(mutant) {
+        let mut yielded = false;
+        std::future::poll_fn(|context| {
+            if yielded {
+                return std::task::Poll::Ready(());
+            }
+            yielded = true;
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}

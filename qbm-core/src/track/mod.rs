@@ -1,0 +1,17 @@
+//! Tracking: a mark is durable before the data that it stands for is written.
+//!
+//! [`Gate`](gate::Gate) hands every write a ticket that names the segments it must mark.
+//! [`Segment`](segment::Segment) holds one file's marks in memory and what of them is known to be
+//! durable. [`commit`] makes marks durable for all writers that wait, with one sync for a group.
+//!
+//! # Invariants
+//!
+//! * `durable` of a segment is a subset of what its medium surely holds, at every instant.
+//! * The data of a write is submitted only when its granules are durable in every segment that
+//!   its ticket names.
+//! * A ticket lives until the medium has finished with the write's data.
+
+pub(crate) mod commit;
+pub(crate) mod gate;
+pub(crate) mod segment;
+mod wait;

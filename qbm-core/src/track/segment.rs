@@ -1,0 +1,220 @@
+//! One file of a bitmap while it is open: the marks wanted, and those known to be durable.
+//!
+//! # Invariants
+//!
+//! * `durable` is a subset of `wanted`, and of what the file surely holds after a crash (or the
+//!   descriptor says durably that this file is not to be trusted after one).
+//! * A page that differs between the two is in `pending`, or held by the one committer.
+//! * No bit is ever cleared.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::commit::Lead;
+use super::wait::WaitList;
+use crate::bits::{Bits, PAGE_BITS, PageSet};
+use crate::mutants::{self, Mutant};
+use crate::{ByteRange, Granularity};
+
+/// The file behind a segment; a rotation puts another in its place.
+#[derive(Debug)]
+pub(crate) struct SegmentFile<F> {
+    /// Its name in the descriptor.
+    pub(crate) name: String,
+    /// The open file.
+    pub(crate) file: F,
+}
+
+/// One file of a bitmap. See the [module](self) for what always holds.
+#[derive(Debug)]
+pub(crate) struct Segment<F> {
+    /// The bitmap's name, for messages.
+    pub(crate) bitmap: String,
+    /// Bytes that a bit stands for.
+    pub(crate) granularity: Granularity,
+    /// The marks wanted.
+    pub(crate) wanted: Bits,
+    /// The marks known to be durable: the only thing that a writer may rely on.
+    pub(crate) durable: Bits,
+    /// The pages of `wanted` that may differ from the file: the meta bitmap.
+    pub(crate) pending: PageSet,
+    /// Whether marks need not be durable, because a durable descriptor says that the file is not
+    /// to be trusted after a crash.
+    relaxed: bool,
+    file: Mutex<Arc<SegmentFile<F>>>,
+    /// Whether somebody is committing.
+    committing: AtomicBool,
+    /// Set when a commit was given up half-way: its writes may still be under way.
+    pub(super) abandoned: AtomicBool,
+    /// Set by a failed commit: nothing is known of the file, and only another can help.
+    poisoned: AtomicBool,
+    /// Commits that failed for good, rotation included.
+    failures: AtomicU64,
+    last_failure: Mutex<String>,
+    pub(super) waiting: WaitList,
+}
+
+/// What became of waiting for a turn.
+pub(crate) enum Turn<'a, F> {
+    /// The granules are durable.
+    Durable,
+    /// A commit failed meanwhile; why.
+    Failed(String),
+    /// Nobody else commits, so the caller does.
+    Lead(Lead<'a, F>),
+}
+
+impl<F> Segment<F> {
+    /// An empty segment of a disk of `size` bytes over `file`, which holds no bit yet.
+    pub(crate) fn new(
+        bitmap: &str,
+        granularity: Granularity,
+        size: u64,
+        file: SegmentFile<F>,
+    ) -> Self {
+        let granules = granularity.granules_of(size);
+        let wanted = Bits::new(granules);
+        Self {
+            bitmap: bitmap.to_owned(),
+            granularity,
+            pending: PageSet::new(wanted.page_count()),
+            wanted,
+            durable: Bits::new(granules),
+            relaxed: false,
+            file: Mutex::new(Arc::new(file)),
+            committing: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            last_failure: Mutex::default(),
+            waiting: WaitList::default(),
+        }
+    }
+
+    /// Whether writers go on before their marks are durable. If so, a durable descriptor says
+    /// that the file is not to be trusted after a crash.
+    pub(crate) fn relaxed(self, relaxed: bool) -> Self {
+        Self { relaxed, ..self }
+    }
+
+    /// The granules that `range` touches, as far as this segment reaches.
+    pub(crate) fn granules(&self, range: ByteRange) -> Range<u64> {
+        let granules = self.granularity.granules_touched(range);
+        granules.start.min(self.wanted.len())..granules.end.min(self.wanted.len())
+    }
+
+    /// Whether a writer to `granules` need not wait: the test of the hot path.
+    pub(crate) fn is_durable(&self, granules: &Range<u64>) -> bool {
+        self.durable.contains(granules.clone())
+    }
+
+    /// Marks `granules` in memory and notes their pages. Returns whether the caller may go on at
+    /// once, without waiting for a commit.
+    pub(crate) fn mark(&self, granules: &Range<u64>) -> bool {
+        let known = mutants::planted(Mutant::Follower) && self.wanted.contains(granules.clone());
+        // Bits first, pages after: a committer that takes the page finds the bits in it.
+        self.wanted.set(granules.clone());
+        self.note_pages(granules);
+        if self.relaxed {
+            self.durable.set(granules.clone());
+        }
+        self.relaxed || known
+    }
+
+    /// Notes that the pages of `granules` may differ from the file.
+    fn note_pages(&self, granules: &Range<u64>) {
+        if granules.is_empty() {
+            return;
+        }
+        for page in page_of(granules.start)..=page_of(granules.end - 1) {
+            self.pending.insert(page);
+        }
+    }
+
+    /// Notes that every page with a mark may differ from the file.
+    pub(crate) fn note_all(&self) {
+        for page in 0..self.wanted.page_count() {
+            if !self.wanted.page_is_empty(page) {
+                self.pending.insert(page);
+            }
+        }
+    }
+
+    /// Waits until `granules` are durable, or there is somebody to commit them, or a commit that
+    /// began after `failures_before` was read has failed.
+    pub(crate) async fn turn(&self, granules: &Range<u64>, failures_before: u64) -> Turn<'_, F> {
+        self.waiting
+            .until(|| {
+                // The predicate is the invariant itself, so it holds across a rotation too.
+                if self.is_durable(granules) {
+                    return Some(Turn::Durable);
+                }
+                if self.failures() != failures_before {
+                    return Some(Turn::Failed(self.last_failure().clone()));
+                }
+                self.try_lead().map(Turn::Lead)
+            })
+            .await
+    }
+
+    /// Becomes the one committer, as soon as there is none.
+    pub(crate) async fn lead(&self) -> Lead<'_, F> {
+        self.waiting.until(|| self.try_lead()).await
+    }
+
+    /// Becomes the one committer, unless there is one.
+    fn try_lead(&self) -> Option<Lead<'_, F>> {
+        let free =
+            self.committing.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        let alone = free.is_ok() || mutants::planted(Mutant::TwoCommitters);
+        alone.then(|| Lead::new(self))
+    }
+
+    pub(super) fn stop_leading(&self) {
+        self.committing.store(false, Ordering::Release);
+        self.waiting.wake_all();
+    }
+
+    /// The file as of now.
+    pub(crate) fn file(&self) -> Arc<SegmentFile<F>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the file can no longer be relied upon.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Rules the file out: the next commit goes to a new one.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// Puts `file` in place of a poisoned one. It durably holds every bit of `durable`.
+    pub(super) fn replace_file(&self, file: SegmentFile<F>) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
+        self.note_all();
+        self.poisoned.store(false, Ordering::Release);
+    }
+
+    /// How many commits have failed for good.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_failure(&self, why: String) {
+        *self.last_failure() = why;
+        self.failures.fetch_add(1, Ordering::AcqRel);
+        self.waiting.wake_all();
+    }
+
+    fn last_failure(&self) -> MutexGuard<'_, String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The page that holds the bit of `granule`.
+fn page_of(granule: u64) -> usize {
+    usize::try_from(granule / PAGE_BITS).expect("a bitmap fits into memory")
+}
