@@ -5,6 +5,7 @@
 //! thread: a [`Storage`], a [`Directory`] and a [`Host`] do that for it.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod bits;
 pub mod buffer;
 mod chain;

@@ -43,6 +43,7 @@ pub use transaction::{BitmapAction, check_name};
 
 use self::bitmaps::Control;
 use self::book::Book;
+use crate::bits::Bits;
 use crate::chain::Chain;
 use crate::descriptor::{Descriptor, Durability};
 use crate::track::gate::Gate;
@@ -95,6 +96,12 @@ impl<D: Directory> Image<D> {
     /// The descriptor as it stands on the medium.
     pub async fn descriptor(&self) -> Descriptor {
         self.book.lock().await.descriptor().clone()
+    }
+
+    /// The data image of the top layer, with its name, and its allocation bitmap.
+    pub(crate) fn top_layer(&self) -> (&str, &D::File, Option<&Bits>) {
+        let layer = self.chain.layer(0);
+        (&layer.name, &layer.data, layer.allocation.as_ref().map(|allocation| &allocation.bits))
     }
 
     fn data(&self) -> &D::File {

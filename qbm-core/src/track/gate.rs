@@ -142,7 +142,9 @@ impl<F: Storage> Gate<F> {
     pub(crate) async fn enter_late(&self) -> Ticket<F> {
         let seen = self.current.load_full();
         mutants::race(Mutant::RecordingBeforeTicket).await;
-        Ticket { stale: Some(seen), ..self.enter() }
+        let mut ticket = self.enter();
+        ticket.stale = Some(seen);
+        ticket
     }
 }
 

@@ -1,0 +1,192 @@
+//! The data image and the allocation bitmap of a point: writing them, and their digest.
+
+use super::digest::{self, Digest};
+use super::{Progress, WINDOW};
+use crate::bits::{Bits, PAGE_BYTES};
+use crate::{Buffer, ByteRange, Directory, Error, Granularity, Image, Persist, Result, Storage};
+
+/// Bytes that are left out together where they are zero.
+pub(super) const SECTOR: usize = 4096;
+
+/// What a point takes from the source.
+pub(super) struct Selection<'a> {
+    /// Bytes that a bit stands for.
+    pub(super) granularity: Granularity,
+    /// The granules; `None` means the whole disk.
+    pub(super) bits: Option<&'a Bits>,
+    /// The size of the disk in bytes.
+    pub(super) size: u64,
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Bytes read from the source, holes inside what was read included.
+    pub(super) read: u64,
+    /// Bytes written to the data image; the others are holes.
+    pub(super) stored: u64,
+}
+
+impl Selection<'_> {
+    /// The first run of selected bytes at or after `from`.
+    fn run(&self, from: u64) -> Option<ByteRange> {
+        let area = match self.bits {
+            None => ByteRange::new(0, self.size),
+            Some(bits) => {
+                let first = bits.next_set(from / self.granularity.bytes())?;
+                let end = bits.next_clear(first).unwrap_or(bits.len());
+                self.granularity.bytes_of(first..end, self.size)
+            }
+        };
+        let start = area.start().max(from);
+        (start < area.end()).then(|| ByteRange::new(start, area.end() - start))
+    }
+
+    /// Bytes of the disk in it.
+    pub(super) fn bytes(&self) -> u64 {
+        let Some(bits) = self.bits else { return self.size };
+        let whole = bits.count() * self.granularity.bytes();
+        let last = bits.len().saturating_sub(1);
+        let excess = (bits.len() * self.granularity.bytes()).saturating_sub(self.size);
+        if bits.get(last) { whole - excess } else { whole }
+    }
+}
+
+/// The end of the window that `offset` is in.
+fn window_end(offset: u64) -> u64 {
+    (offset / WINDOW + 1) * WINDOW
+}
+
+/// Copies what `selection` says from `source` to `data`, which is new and as long as the disk.
+pub(super) async fn copy<D: Directory, F: Storage>(
+    source: &Image<D>,
+    selection: &Selection<'_>,
+    (name, data, digest): (&str, &F, &mut Digest),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Written> {
+    let mut written = Written::default();
+    let mut at = Progress { done: 0, total: selection.bytes() };
+    let mut buffer = Buffer::zeroed(usize::try_from(WINDOW).expect("a window fits into memory"));
+    let mut offset = 0;
+    while let Some(run) = selection.run(offset) {
+        let extent = source.block_status(run).await?;
+        if !extent.data {
+            // However long, a hole costs one look.
+            offset = run.start() + extent.length;
+            at.done += extent.length;
+            progress(at);
+            continue;
+        }
+        let start = run.start() - run.start() % WINDOW;
+        let window = ByteRange::new(start, WINDOW).clip(selection.size);
+        let before = at.done;
+        buffer = read_window(source, selection, (buffer, window), &mut at.done).await?;
+        written.read += at.done - before;
+        digest.window(window.start(), &buffer);
+        let (stored, back) =
+            write_sparse(data, window.start(), buffer).await.map_err(Error::io(name, "write"))?;
+        buffer = back.widen();
+        written.stored += stored;
+        progress(at);
+        offset = window.end();
+    }
+    Ok(written)
+}
+
+/// Fills the buffer with `window`: what is selected in it, and zeroes for the rest.
+async fn read_window<D: Directory>(
+    source: &Image<D>,
+    selection: &Selection<'_>,
+    (mut buffer, window): (Buffer, ByteRange),
+    done: &mut u64,
+) -> Result<Buffer> {
+    let place = |offset: u64| usize::try_from(offset - window.start()).expect("within");
+    let mut offset = window.start();
+    while offset < window.end() {
+        let run = selection.run(offset).map(|run| run.clip(window.end()));
+        let Some(run) = run.filter(|run| run.start() < window.end()) else { break };
+        buffer = buffer.narrow(place(offset)..place(run.start()));
+        buffer.fill(0);
+        buffer = buffer.widen().narrow(place(run.start())..place(run.end()));
+        // A hole reads as zeroes, faster than it could be asked for.
+        buffer = source.read(run.start(), buffer).await?.widen();
+        *done += run.length();
+        offset = run.end();
+    }
+    buffer = buffer.narrow(place(offset)..place(window.end()));
+    buffer.fill(0);
+    Ok(buffer.widen().narrow(0..place(window.end())))
+}
+
+/// Writes the parts of `buffer` that are not zero; returns their bytes, and the buffer.
+async fn write_sparse<F: Storage>(
+    data: &F,
+    offset: u64,
+    mut buffer: Buffer,
+) -> std::io::Result<(u64, Buffer)> {
+    let mut stored = 0;
+    for run in nonzero_runs(&buffer) {
+        let length = run.len() as u64;
+        let place = offset + run.start as u64;
+        buffer = data.write_at(place, buffer.narrow(run), Persist::Later).await?.widen();
+        stored += length;
+    }
+    Ok((stored, buffer))
+}
+
+/// The runs of sectors that are not all zero.
+fn nonzero_runs(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for (index, sector) in bytes.chunks(SECTOR).enumerate() {
+        if digest::is_zero(sector) {
+            continue;
+        }
+        let start = index * SECTOR;
+        match runs.last_mut() {
+            Some(last) if last.end == start => last.end = start + sector.len(),
+            _ => runs.push(start..start + sector.len()),
+        }
+    }
+    runs
+}
+
+/// Writes the bits of an allocation bitmap to the new file `file`.
+pub(super) async fn write_bits<F: Storage>(file: &F, bits: &Bits) -> std::io::Result<()> {
+    file.set_len(bits.file_len()).await?;
+    let mut buffer = Buffer::zeroed(PAGE_BYTES);
+    for page in (0..bits.page_count()).filter(|page| !bits.page_is_empty(*page)) {
+        bits.page_bytes(page, (&mut *buffer).try_into().expect("one page"));
+        let offset = (page * PAGE_BYTES) as u64;
+        let left = usize::try_from(bits.file_len() - offset).unwrap_or(PAGE_BYTES);
+        let part = buffer.narrow(0..left.min(PAGE_BYTES));
+        buffer = file.write_at(offset, part, Persist::Later).await?.widen();
+    }
+    Ok(())
+}
+
+/// The digest of the data image `data` of a point, as it is on the medium.
+pub(super) async fn digest_of<F: Storage>(
+    data: &F,
+    allocation: Option<&Bits>,
+    progress: &mut dyn FnMut(Progress),
+) -> std::io::Result<String> {
+    let size = data.len().await?;
+    let mut digest = Digest::new();
+    let mut offset = 0;
+    while offset < size {
+        let rest = ByteRange::new(offset, size - offset);
+        let window = rest.clip(window_end(offset));
+        let status = data.block_status(rest).await?;
+        let alike = offset + status.length;
+        if !status.data && alike >= window.end() {
+            // On to the window in which the data starts.
+            offset = if alike >= size { size } else { alike - alike % WINDOW };
+        } else {
+            let length = usize::try_from(window.length()).expect("a window fits into memory");
+            digest.window(offset, &data.read_at(offset, Buffer::zeroed(length)).await?);
+            offset = window.end();
+        }
+        progress(Progress { done: offset, total: size });
+    }
+    Ok(digest.finish(allocation))
+}

@@ -1,0 +1,36 @@
+//! Backup: points in time of an image, each of which is an image itself.
+//!
+//! A target is a directory. A full point is a raw file and a descriptor; an incremental one is a
+//! sparse raw file with an allocation bitmap, and its backing image is the point before. So
+//! whatever works on an image works on a point, and no catalogue has to agree with anything.
+//!
+//! # What a crash leaves
+//!
+//! The files of a point are durable before its descriptor is, and its descriptor before the
+//! source forgets a mark. A crash before the point's descriptor leaves orphans in the target and
+//! every mark in the source; a crash after it leaves a point that the next backup recognises by
+//! its id.
+
+mod contents;
+mod digest;
+mod points;
+mod restore;
+mod run;
+mod verify;
+
+pub use points::{PointEntry, Points, points};
+pub use restore::{Restored, Sink, Writing, restore};
+pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run};
+pub use verify::{Finding, verify};
+
+/// How far a long operation has come, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the disk dealt with.
+    pub done: u64,
+    /// Bytes of the disk to deal with.
+    pub total: u64,
+}
+
+/// Bytes that are read, compared and written at a time. A multiple of [`digest::BLOCK`].
+const WINDOW: u64 = 1 << 20;

@@ -1,0 +1,320 @@
+//! Making a point: full the first time, incremental after that.
+
+use std::sync::Arc;
+
+use super::Progress;
+use super::contents::{self, Selection, Written};
+use super::digest::Digest;
+use super::points::{DESCRIPTOR_SUFFIX, Points, points};
+use crate::bits::Bits;
+use crate::descriptor::{
+    Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SegmentRef,
+};
+use crate::image::{BitmapAction, BitmapInfo, FrozenPoint, Outcome};
+use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
+
+/// How a backup is made.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// The bitmap that says what has changed; it is added if the image does not have it.
+    pub bitmap: String,
+    /// Bytes that a bit of an added bitmap stands for.
+    pub granularity: Granularity,
+    /// The name of the point in the target: a file name without its ending, and new.
+    pub name: String,
+    /// Store the whole disk, whatever the bitmap says.
+    pub full: bool,
+    /// Fail rather than store the whole disk.
+    pub require_incremental: bool,
+}
+
+/// What a point holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The whole disk.
+    Full(FullReason),
+    /// What has changed since the point `parent`.
+    Incremental {
+        /// The point before.
+        parent: Id,
+    },
+}
+
+/// Why a point is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullReason {
+    /// It was asked for.
+    Requested,
+    /// The bitmap belongs to no point yet, or no longer.
+    NoParent,
+    /// The point that the bitmap is relative to is not in the target.
+    ParentMissing,
+}
+
+impl FullReason {
+    /// The stable word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::NoParent => "no-parent",
+            Self::ParentMissing => "parent-missing",
+        }
+    }
+
+    /// The sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Requested => "a full backup was asked for",
+            Self::NoParent => "the bitmap is not relative to any earlier backup",
+            Self::ParentMissing => "the backup that the bitmap is relative to is not in the target",
+        }
+    }
+}
+
+/// What a backup would do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// What it would store.
+    pub kind: Kind,
+    /// Bytes of the disk that it would look at.
+    pub bytes: u64,
+    /// Why some of them count as changed that may not be.
+    pub doubt: Option<Doubt>,
+}
+
+/// What a backup did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The point's name.
+    pub name: String,
+    /// The point's id.
+    pub point: Id,
+    /// What it holds.
+    pub kind: Kind,
+    /// The size of the disk in bytes.
+    pub size: u64,
+    /// Bytes of the disk that were marked, or all of them for a full backup.
+    pub dirty: u64,
+    /// Bytes read from the disk.
+    pub read: u64,
+    /// Bytes written to the point; the rest is holes.
+    pub stored: u64,
+    /// Why ranges counted as changed that may not be.
+    pub doubt: Option<Doubt>,
+}
+
+/// What a backup of `image` to `target` with `options` would do, without doing it.
+///
+/// # Errors
+///
+/// An error of the target.
+pub async fn estimate<D: Directory, T: Directory>(
+    image: &Image<D>,
+    target: &T,
+    options: &BackupOptions,
+) -> Result<Estimate> {
+    let points = points(target).await?;
+    let size = image.size();
+    let bitmap = find(image, &options.bitmap).await;
+    let parent = bitmap.as_ref().and_then(|bitmap| bitmap.points[0]);
+    let kind = kind(parent, &points, options);
+    let doubt = bitmap.as_ref().and_then(|bitmap| bitmap.doubt);
+    let bytes = match (kind, bitmap) {
+        (Kind::Incremental { .. }, Some(bitmap)) => {
+            let bits = image.bitmap_bits(&options.bitmap).await?;
+            selection(kind, bitmap.granularity, &bits, size).bytes()
+        }
+        _ => size,
+    };
+    Ok(Estimate { kind, bytes, doubt })
+}
+
+/// Stores a point of `image` in `target`.
+///
+/// # Errors
+///
+/// Any error of either side, or [`Error::Unusable`] where an incremental backup is required and
+/// cannot be. No mark is lost then, and the target has no part of a point.
+pub async fn run<D: Directory, T: Directory>(
+    image: &Image<D>,
+    target: &T,
+    options: &BackupOptions,
+    host: &Arc<dyn Host>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BackupReport> {
+    let points = points(target).await?;
+    settle_earlier(image, &points, &options.bitmap).await?;
+    let bitmap = find(image, &options.bitmap).await;
+    let parent = bitmap.as_ref().and_then(|bitmap| bitmap.points[0]);
+    let expected = kind(parent, &points, options);
+    if let (Kind::Full(reason), true) = (expected, options.require_incremental) {
+        let what = format!("an incremental backup is not possible: {}", reason.sentence());
+        return Err(Error::unusable(image.name(), what));
+    }
+    if bitmap.is_none() {
+        let add = BitmapAction::Add {
+            name: options.bitmap.clone(),
+            granularity: options.granularity,
+            disabled: false,
+        };
+        image.transaction(&[add]).await?;
+    }
+    let frozen = image.begin_point(&options.bitmap, host.fresh_id()).await?;
+    let kind = kind(frozen.parent(), &points, options);
+    let mut report = BackupReport {
+        name: options.name.clone(),
+        point: frozen.point(),
+        kind,
+        size: frozen.size(),
+        dirty: 0,
+        read: 0,
+        stored: 0,
+        doubt: frozen.doubt(),
+    };
+    let store = Store { image, target, frozen: &frozen, points: &points, host };
+    let stored = store.point(&mut report, progress).await;
+    let outcome = if stored.is_ok() { Outcome::Stored } else { Outcome::Abandoned };
+    let settled = image.settle_point(frozen, outcome).await;
+    stored?;
+    settled?;
+    Ok(report)
+}
+
+/// Settles a point that a crash interrupted: by whether the target has it.
+async fn settle_earlier<D: Directory>(image: &Image<D>, points: &Points, name: &str) -> Result<()> {
+    let Some(bitmap) = find(image, name).await else { return Ok(()) };
+    let Some(Some(point)) = bitmap.points.into_iter().skip(1).next_back() else { return Ok(()) };
+    let outcome = match points.by_id(point) {
+        Some(_) => Outcome::Stored,
+        None => Outcome::Abandoned,
+    };
+    image.settle_found(name, point, outcome).await
+}
+
+async fn find<D: Directory>(image: &Image<D>, name: &str) -> Option<BitmapInfo> {
+    image.bitmaps().await.into_iter().find(|bitmap| bitmap.name == name)
+}
+
+fn kind(parent: Option<Id>, points: &Points, options: &BackupOptions) -> Kind {
+    match parent {
+        _ if options.full => Kind::Full(FullReason::Requested),
+        None => Kind::Full(FullReason::NoParent),
+        Some(parent) if points.by_id(parent).is_none() => Kind::Full(FullReason::ParentMissing),
+        Some(parent) => Kind::Incremental { parent },
+    }
+}
+
+fn selection(kind: Kind, granularity: Granularity, bits: &Bits, size: u64) -> Selection<'_> {
+    let bits = matches!(kind, Kind::Incremental { .. }).then_some(bits);
+    Selection { granularity, bits, size }
+}
+
+/// What storing a point needs to know.
+struct Store<'a, D: Directory, T> {
+    image: &'a Image<D>,
+    target: &'a T,
+    frozen: &'a FrozenPoint<D::File>,
+    points: &'a Points,
+    host: &'a Arc<dyn Host>,
+}
+
+impl<D: Directory, T: Directory> Store<'_, D, T> {
+    /// Writes the point wholly and durably, or leaves nothing of it.
+    async fn point(
+        &self,
+        report: &mut BackupReport,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let descriptor = format!("{}{DESCRIPTOR_SUFFIX}", report.name);
+        let raw = format!("{}.raw", report.name);
+        let bits = format!("{descriptor}.allocation.{}.bits", self.host.fresh_id());
+        if self.points.entries.iter().any(|entry| entry.name == report.name) {
+            return Err(Error::unusable(&descriptor, "it exists already"));
+        }
+        let data = self.target.create(&raw).await.map_err(Error::io(&raw, "create"))?;
+        let written = self.write_files((&raw, &data), &bits, report, progress).await;
+        let named = match written {
+            Ok(point) => self.name_files((&descriptor, &raw, &bits), point, report).await,
+            Err(error) => Err(error),
+        };
+        if named.is_err() {
+            // Best effort: nothing names them.
+            let _raw = self.target.remove(&raw).await;
+            let _bits = self.target.remove(&bits).await;
+        }
+        named
+    }
+
+    async fn write_files(
+        &self,
+        (raw, data): (&str, &T::File),
+        bits: &str,
+        report: &mut BackupReport,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<String> {
+        let frozen = self.frozen;
+        data.set_len(report.size).await.map_err(Error::io(raw, "resize"))?;
+        let selection = selection(report.kind, frozen.granularity(), frozen.bits(), report.size);
+        report.dirty = selection.bytes();
+        let mut digest = Digest::new();
+        let part = (raw, data, &mut digest);
+        let Written { read, stored } =
+            contents::copy(self.image, &selection, part, progress).await?;
+        (report.read, report.stored) = (read, stored);
+        data.sync().await.map_err(Error::io(raw, "sync"))?;
+        if let Some(allocation) = selection.bits {
+            let io = |action| Error::io(bits, action);
+            let file = self.target.create(bits).await.map_err(io("create"))?;
+            contents::write_bits(&file, allocation).await.map_err(io("write"))?;
+            file.sync().await.map_err(io("sync"))?;
+        }
+        // The names too must be durable before a descriptor has them.
+        self.target.sync().await.map_err(Error::io("target", "sync"))?;
+        Ok(digest.finish(selection.bits))
+    }
+
+    /// The commit point of the target.
+    async fn name_files(
+        &self,
+        (name, raw, bits): (&str, &str, &str),
+        digest: String,
+        report: &BackupReport,
+    ) -> Result<()> {
+        let source = self.image.descriptor().await.id;
+        let mut descriptor =
+            Descriptor::new(ImageRef { file: raw.to_owned(), format: Format::Raw });
+        descriptor.id = Some(self.host.fresh_id());
+        descriptor.size = Some(report.size);
+        let mut parent = None;
+        if let Kind::Incremental { parent: id } = report.kind {
+            let before = self.points.by_id(id).expect("`kind` found it");
+            let backing = ImageRef { file: before.descriptor(), format: Format::Qbm };
+            descriptor.bitmaps.push(allocation(self.frozen.granularity(), bits, backing));
+            parent = Some(id);
+        }
+        descriptor.point = Some(Point {
+            id: report.point,
+            parent,
+            created: self.host.now(),
+            image: source.unwrap_or(Id(0)),
+            bitmap: self.frozen.bitmap().to_owned(),
+            stored: report.stored,
+            digest,
+        });
+        let temporary = format!("{name}.{}.tmp", self.host.fresh_id());
+        names::replace(self.target, &temporary, name, &descriptor.to_text())
+            .await
+            .map_err(Error::io(name, "create"))
+    }
+}
+
+fn allocation(granularity: Granularity, file: &str, backing: ImageRef) -> Bitmap {
+    Bitmap {
+        name: "allocation".to_owned(),
+        granularity,
+        kind: BitmapKind::Allocation { backing: Some(backing) },
+        segments: vec![SegmentRef { file: file.to_owned(), point: None }],
+        disabled: false,
+        doubt: None,
+    }
+}
