@@ -1,0 +1,300 @@
+//! The state of the medium: what is durable, what is pending, and what a crash makes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+/// The unit in which a power loss tears a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// Each byte by itself: the strongest adversary.
+    Byte,
+    /// 512 bytes.
+    Sector,
+    /// 4096 bytes.
+    Page,
+}
+
+impl Grain {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Byte => 1,
+            Self::Sector => 512,
+            Self::Page => 4096,
+        }
+    }
+}
+
+/// What a power loss leaves of the changes that are not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// None of them.
+    Everything,
+    /// All of them.
+    Nothing,
+    /// Each unit by chance.
+    Torn(Grain),
+    /// The changes whose bits are set, whole; pending changes are counted from the oldest.
+    Only(u64),
+}
+
+/// Which file, whatever its name.
+pub(crate) type FileId = usize;
+
+/// A change of a file that is not durable yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) sequence: u64,
+    pub(crate) change: Change,
+    /// A failed sync covered it: no later one makes it durable, though it may be.
+    pub(crate) lost: bool,
+}
+
+/// What is done to a file.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// Bytes at an offset.
+    Write(u64, Arc<[u8]>),
+    /// A new length.
+    Length(u64),
+}
+
+/// A change of the names that is not durable yet.
+#[derive(Clone, Debug)]
+pub(crate) enum NameChange {
+    Link(String, FileId),
+    Rename(String, String, FileId),
+    Unlink(String),
+}
+
+/// A file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct File {
+    /// What reads see.
+    pub(crate) cache: Arc<Vec<u8>>,
+    /// What is surely there after a crash, but for pending changes.
+    pub(crate) durable: Arc<Vec<u8>>,
+    pub(crate) pending: Vec<Pending>,
+    /// Grows with each change of contents, and is told as the time of it.
+    pub(crate) changes: u64,
+    /// Bytes that cannot be read.
+    pub(crate) unreadable: Option<(u64, u64)>,
+}
+
+/// A whole medium: files and their names. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Medium {
+    pub(crate) files: Vec<File>,
+    pub(crate) names: BTreeMap<String, FileId>,
+    pub(crate) durable_names: BTreeMap<String, FileId>,
+    pub(crate) pending_names: Vec<(u64, NameChange)>,
+    pub(crate) sequence: u64,
+}
+
+impl Medium {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next sequence number of a change.
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// The bytes of the file `name` as reads see them.
+    pub fn read(&self, name: &str) -> Option<&[u8]> {
+        self.names.get(name).map(|id| self.files[*id].cache.as_slice())
+    }
+
+    /// The names of all files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// Changes the file `name` behind everybody's back, durably: damage, or a stranger's write.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn corrupt(&mut self, name: &str, damage: impl Fn(&mut Vec<u8>)) {
+        let file = &mut self.files[self.names[name]];
+        damage(Arc::make_mut(&mut file.cache));
+        damage(Arc::make_mut(&mut file.durable));
+        file.changes += 1;
+    }
+
+    /// Makes `length` bytes at `offset` of the file `name` unreadable.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn make_unreadable(&mut self, name: &str, offset: u64, length: u64) {
+        self.files[self.names[name]].unreadable = Some((offset, offset + length));
+    }
+
+    /// Removes the file `name` durably.
+    pub fn remove(&mut self, name: &str) {
+        self.names.remove(name);
+        self.durable_names.remove(name);
+    }
+
+    /// How many changes of files and names a power loss could undo.
+    pub fn pending(&self) -> usize {
+        self.pending_names.len() + self.files.iter().map(|file| file.pending.len()).sum::<usize>()
+    }
+
+    /// What is there after the power was cut.
+    #[must_use]
+    pub fn power_loss(&self, loss: Loss, rng: &mut Rng) -> Self {
+        let mut index = 0;
+        let mut whole = |rng: &mut Rng| {
+            let kept = match loss {
+                Loss::Everything => false,
+                Loss::Nothing => true,
+                Loss::Torn(_) => rng.bool(),
+                Loss::Only(bits) => bits >> index & 1 == 1,
+            };
+            index += 1;
+            kept
+        };
+        let mut after = Self { sequence: self.sequence, ..Self::default() };
+        for file in &self.files {
+            let mut bytes = file.durable.as_ref().clone();
+            for Pending { change, .. } in &file.pending {
+                match (change, loss) {
+                    (Change::Write(offset, data), Loss::Torn(grain)) => {
+                        tear(&mut bytes, (*offset, data), grain, rng);
+                    }
+                    (change, _) if whole(rng) => apply(&mut bytes, change),
+                    _ => {}
+                }
+            }
+            let bytes = Arc::new(bytes);
+            let (changes, unreadable) = (file.changes, file.unreadable);
+            let (cache, durable) = (Arc::clone(&bytes), bytes);
+            after.files.push(File { cache, durable, pending: Vec::new(), changes, unreadable });
+        }
+        let mut names = self.durable_names.clone();
+        for (_, change) in &self.pending_names {
+            if whole(rng) {
+                change.apply(&mut names);
+            }
+        }
+        after.names.clone_from(&names);
+        after.durable_names = names;
+        after
+    }
+}
+
+/// Keeps of a write what chance keeps, unit by unit.
+fn tear(bytes: &mut Vec<u8>, (offset, data): (u64, &[u8]), grain: Grain, rng: &mut Rng) {
+    let end = offset + data.len() as u64;
+    // Half of the tears at a byte's grain are of long stretches, which single bytes rarely show.
+    let grain = if grain == Grain::Byte && rng.bool() { 64 } else { grain.bytes() };
+    let mut at = offset;
+    while at < end {
+        let next = ((at / grain + 1) * grain).min(end);
+        if rng.bool() {
+            let part = &data[index(at - offset)..index(next - offset)];
+            apply(bytes, &Change::Write(at, part.into()));
+        }
+        at = next;
+    }
+}
+
+/// Does `change` to `bytes`.
+pub(crate) fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(length) => bytes.resize(index(*length), 0),
+        Change::Write(offset, data) => {
+            let end = index(*offset) + data.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[index(*offset)..end].copy_from_slice(data);
+        }
+    }
+}
+
+pub(crate) fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("simulated files are small")
+}
+
+impl NameChange {
+    pub(crate) fn apply(&self, names: &mut BTreeMap<String, FileId>) {
+        match self {
+            Self::Link(name, id) => {
+                names.insert(name.clone(), *id);
+            }
+            Self::Rename(from, to, id) => {
+                names.remove(from);
+                names.insert(to.clone(), *id);
+            }
+            Self::Unlink(name) => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl File {
+    /// A change that is visible from now on.
+    pub(crate) fn change(&mut self, sequence: u64, change: Change) {
+        apply(Arc::make_mut(&mut self.cache), &change);
+        self.changes += 1;
+        self.pending.push(Pending { sequence, change, lost: false });
+    }
+
+    /// A sync of everything up to `sequence`.
+    pub(crate) fn sync(&mut self, sequence: u64) {
+        let pending = std::mem::take(&mut self.pending);
+        for change in pending {
+            if change.lost || change.sequence > sequence {
+                self.pending.push(change);
+                continue;
+            }
+            apply(Arc::make_mut(&mut self.durable), &change.change);
+            self.forget_under(&change.change);
+        }
+    }
+
+    /// A failed sync of everything up to `sequence`: the pages count as clean from now on.
+    pub(crate) fn fail_sync(&mut self, sequence: u64) {
+        for change in self.pending.iter_mut().filter(|change| change.sequence <= sequence) {
+            change.lost = true;
+        }
+    }
+
+    /// A change that is durable at once, over whatever is pending there.
+    pub(crate) fn change_durably(&mut self, change: &Change) {
+        apply(Arc::make_mut(&mut self.cache), change);
+        // The length that pending changes gave it is not made durable by other bytes.
+        apply(Arc::make_mut(&mut self.durable), change);
+        self.changes += 1;
+        self.forget_under(change);
+    }
+
+    /// Takes out of older pending writes what lies under a durable one: it cannot come back.
+    fn forget_under(&mut self, durable: &Change) {
+        let Change::Write(start, data) = durable else { return };
+        let (start, end) = (*start, *start + data.len() as u64);
+        let older = std::mem::take(&mut self.pending);
+        for pending in older {
+            let Change::Write(offset, bytes) = &pending.change else {
+                self.pending.push(pending);
+                continue;
+            };
+            let (from, to) = (*offset, *offset + bytes.len() as u64);
+            for (a, b) in [(from, to.min(start)), (from.max(end), to)] {
+                if a < b {
+                    let part = bytes[index(a - from)..index(b - from)].into();
+                    self.pending
+                        .push(Pending { change: Change::Write(a, part), ..pending.clone() });
+                }
+            }
+        }
+    }
+}
