@@ -28,6 +28,7 @@ mod fault;
 mod file;
 mod host;
 mod medium;
+pub mod rig;
 mod world;
 
 pub use directory::SimDirectory;

@@ -50,6 +50,7 @@ pub(crate) struct World {
     faults: Vec<Fault>,
     injected: Injected,
     calls: u64,
+    completions: u64,
     /// Locks held: file, handle, lock.
     pub(crate) locks: Vec<(FileId, u64, Lock)>,
     handles: u64,
@@ -75,6 +76,7 @@ impl Disk {
             faults: Vec::new(),
             injected: Injected::default(),
             calls: 0,
+            completions: 0,
             locks: Vec::new(),
             handles: 0,
         };
@@ -101,6 +103,12 @@ impl Disk {
     /// How many calls were made.
     pub fn calls(&self) -> u64 {
         self.lock().calls
+    }
+
+    /// Grows whenever something may have changed on the medium.
+    pub fn activity(&self) -> u64 {
+        let world = self.lock();
+        world.calls + world.completions
     }
 
     /// The medium as a power loss finds it: operations under way are pending.
@@ -264,6 +272,7 @@ impl World {
                 Err(error.into())
             }
         };
+        self.completions += 1;
         let mut wakers = Vec::new();
         match waker {
             Some(waker) => {

@@ -1,0 +1,80 @@
+//! `qbm-sim`: runs cases of the crash rig, in parallel, and says what was done.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use qbm_sim::rig::{Count, run_case};
+
+/// What to run, from the command line.
+struct Campaign {
+    seed: u64,
+    cases: u64,
+    images: u64,
+    minutes: u64,
+}
+
+fn main() -> ExitCode {
+    let campaign = match parse(std::env::args().skip(1)) {
+        Ok(campaign) => campaign,
+        Err(what) => {
+            eprintln!("qbm-sim: {what}\nusage: qbm-sim [--cases N | --images N] [--minutes N]");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("QBM_SEED={}", campaign.seed);
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let workers: Vec<_> = (0..threads)
+        .map(|first| {
+            let campaign = Campaign { ..campaign };
+            std::thread::spawn(move || work(&campaign, first, threads))
+        })
+        .collect();
+    let mut total = Count::default();
+    for worker in workers {
+        match worker.join() {
+            Ok(count) => total.add(count),
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+    println!(
+        "{} cases, {} crash images ({} after kill -9), {} restores compared, {} errors injected, \
+         {} late operations: 0 findings",
+        total.cases, total.images, total.after_kill, total.restores, total.errors, total.late
+    );
+    ExitCode::SUCCESS
+}
+
+/// Runs every `threads`-th case, until enough has been done.
+fn work(campaign: &Campaign, first: u64, threads: u64) -> Count {
+    let mut total = Count::default();
+    let end = Instant::now() + Duration::from_secs(60 * campaign.minutes);
+    let mut index = first;
+    while index < campaign.cases
+        && total.images < campaign.images.div_ceil(threads)
+        && Instant::now() < end
+    {
+        total.add(run_case(campaign.seed.wrapping_add(index)));
+        index += threads;
+    }
+    total
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String> {
+    let seed = match std::env::var("QBM_SEED") {
+        Ok(text) => text.parse().map_err(|_| format!("QBM_SEED is not a number: {text}"))?,
+        Err(_) => 1,
+    };
+    let mut campaign = Campaign { seed, cases: u64::MAX, images: u64::MAX, minutes: 1_000_000 };
+    while let Some(option) = arguments.next() {
+        let value = arguments.next().ok_or(format!("{option} needs a number"))?;
+        let value = value.parse().map_err(|_| format!("not a number: {value}"))?;
+        match option.as_str() {
+            "--cases" => campaign.cases = value,
+            "--images" => campaign.images = value,
+            "--minutes" => campaign.minutes = value,
+            _ => return Err(format!("unknown option {option}")),
+        }
+    }
+    Ok(campaign)
+}

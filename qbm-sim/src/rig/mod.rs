@@ -1,0 +1,161 @@
+//! The crash rig: the engine at work on a simulated disk, cut at every step, recovered, checked.
+//!
+//! A case is a seed. It sets up an image with one backup, lets writers and an operator work on it
+//! at once, and takes a crash image whenever something may have changed on the medium. Each is
+//! recovered and held against the [`Model`]: docs/guarantees.md, P1 to P4. After a `kill -9` the
+//! image is opened again and the power is cut during and after that.
+
+mod check;
+mod model;
+mod phase;
+mod workload;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use qbm_core::backup::{self, BackupOptions};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
+use qbm_core::{Access, Granularity, Host, Image};
+
+use crate::{Disk, Medium, SimDirectory, SimHost};
+
+pub use model::Model;
+
+/// The descriptor of the image under test.
+pub(crate) const IMAGE: &str = "vm.qbm";
+/// Its data image.
+pub(crate) const DATA: &str = "vm.raw";
+/// The bitmap that its backups use.
+pub(crate) const BACKUP: &str = "backup";
+/// The size of its disk: sixteen granules and a part of one.
+pub(crate) const SIZE: usize = 16 * 512 + 100;
+
+/// What a number of cases did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Cases run.
+    pub cases: u64,
+    /// Crash images recovered and checked.
+    pub images: u64,
+    /// Of them, after a process was killed and the image opened again.
+    pub after_kill: u64,
+    /// Points restored and compared byte by byte.
+    pub restores: u64,
+    /// Errors injected.
+    pub errors: u64,
+    /// Operations that happened after their future was dropped.
+    pub late: u64,
+    /// Granules marked that nobody wrote, over all images without a doubt: writes under way.
+    pub excess: u64,
+}
+
+impl Count {
+    /// The sum of both.
+    pub fn add(&mut self, other: Self) {
+        self.cases += other.cases;
+        self.images += other.images;
+        self.after_kill += other.after_kill;
+        self.restores += other.restores;
+        self.errors += other.errors;
+        self.late += other.late;
+        self.excess += other.excess;
+    }
+}
+
+/// Both disks of a case: that of the image, and that of the backups.
+#[derive(Clone, Debug)]
+pub(crate) struct Media {
+    pub(crate) source: Medium,
+    pub(crate) target: Medium,
+}
+
+/// Runs the case `seed`.
+///
+/// # Panics
+///
+/// If a promise is broken; the message says which, and the last line how to see it again.
+pub fn run_case(seed: u64) -> Count {
+    let replay = Replay(seed);
+    let mut rng = Rng::with_seed(seed);
+    let model = RefCell::new(Model::new());
+    let media = set_up(&model, rng.u64(..));
+    let mut count = Count { cases: 1, ..Count::default() };
+    let killed = phase::run(&media, &model, (rng.u64(..), true), &mut count);
+    if let Some(media) = killed {
+        model.borrow_mut().process_died();
+        let again = phase::run(&media, &model, (rng.u64(..), false), &mut count);
+        assert!(again.is_none(), "the second process is not killed");
+    }
+    drop(replay);
+    count
+}
+
+/// Says how to see a failure again, if there is one.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("replay: QBM_SEED={} cargo run --release -p qbm-sim -- --cases 1", self.0);
+        }
+    }
+}
+
+/// An image with a user's bitmap, and one full backup of it.
+fn set_up(model: &RefCell<Model>, seed: u64) -> Media {
+    let (source, target) =
+        (Disk::immediate(Medium::new(), seed), Disk::immediate(Medium::new(), seed));
+    let host: Arc<dyn Host> = Arc::new(SimHost::new(seed));
+    now(async {
+        let directory = SimDirectory::new(&source);
+        let options = CreateOptions {
+            file: DATA.to_owned(),
+            data: None,
+            size: SIZE as u64,
+            durability: qbm_core::descriptor::Durability::Exact,
+        };
+        image::create(&directory, IMAGE, options, &*host).await.expect("create");
+        let image = open(&source, &host).await.expect("open");
+        let add = |name: &str| BitmapAction::Add {
+            name: name.to_owned(),
+            granularity: Granularity::MIN,
+            disabled: false,
+        };
+        image.transaction(&[add(BACKUP), add("user")]).await.expect("add");
+        let target = SimDirectory::new(&target);
+        let options = backup_options("0");
+        backup::run(&image, &target, &options, &host, &mut |_| {}).await.expect("backup");
+        image.close().await.expect("close");
+    });
+    model.borrow_mut().begin_tracking("user", &[0; SIZE]);
+    Media { source: source.snapshot(), target: target.snapshot() }
+}
+
+pub(crate) fn backup_options(name: &str) -> BackupOptions {
+    BackupOptions {
+        bitmap: BACKUP.to_owned(),
+        granularity: Granularity::MIN,
+        name: name.to_owned(),
+        full: false,
+        require_incremental: false,
+    }
+}
+
+pub(crate) async fn open(
+    disk: &Disk,
+    host: &Arc<dyn Host>,
+) -> qbm_core::Result<Image<SimDirectory>> {
+    let options = OpenOptions::new(Access::Write);
+    Image::open(SimDirectory::new(disk), IMAGE, options, Arc::clone(host)).await
+}
+
+/// The result of a future that never waits, as on an immediate disk.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("no progress: an operation waits for nobody"),
+    }
+}

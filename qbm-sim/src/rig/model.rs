@@ -1,0 +1,220 @@
+//! What may be found after a crash: contents, bitmaps and marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::SIZE;
+
+/// Bytes of a granule.
+pub(crate) const GRANULE: usize = 512;
+
+/// The most writes of a case; each has a byte of its own.
+pub(crate) const MAX_WRITES: usize = 63;
+
+/// One write, or what was there at first.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    byte: u8,
+    begun: u64,
+    /// `None`: not acknowledged, so it may be there in any part for ever.
+    acknowledged: Option<u64>,
+    /// A discard may leave what was there, so it hides nothing.
+    hides: bool,
+}
+
+/// What a bitmap must and may mark.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tracking {
+    /// Contents of the disk at points in time that it is relative to.
+    references: Vec<Vec<u8>>,
+    /// Granules that somebody tried to write since.
+    attempted: BTreeSet<usize>,
+}
+
+/// What is known of the disk and its users' bitmaps.
+#[derive(Debug)]
+pub struct Model {
+    time: u64,
+    versions: Vec<Version>,
+    /// For each byte of the disk, the versions that it may show, as bits.
+    visible: Vec<u64>,
+    /// The users' bitmaps whose state is certain.
+    certain: BTreeMap<String, Tracking>,
+    /// Bitmaps that an operation under way changes: they may be there or not.
+    uncertain: BTreeSet<String>,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        let first = Version { byte: 0, begun: 0, acknowledged: Some(0), hides: true };
+        Self {
+            time: 0,
+            versions: vec![first],
+            visible: vec![1; SIZE],
+            certain: BTreeMap::new(),
+            uncertain: BTreeSet::new(),
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.time += 1;
+        self.time
+    }
+
+    /// Whether another write has a byte left.
+    pub(crate) fn has_room(&self) -> bool {
+        self.versions.len() < MAX_WRITES
+    }
+
+    /// A write of `range` begins; returns which one it is, and its byte.
+    pub(crate) fn begin_write(
+        &mut self,
+        range: std::ops::Range<usize>,
+        zeroes: bool,
+        hides: bool,
+    ) -> (usize, u8) {
+        let begun = self.tick();
+        let index = self.versions.len();
+        let byte = if zeroes { 0 } else { u8::try_from(index).expect("below 64") };
+        self.versions.push(Version { byte, begun, acknowledged: None, hides });
+        self.visible[range.clone()].iter_mut().for_each(|seen| *seen |= 1 << index);
+        let granules = range.start / GRANULE..range.end.div_ceil(GRANULE);
+        for tracking in self.certain.values_mut() {
+            tracking.attempted.extend(granules.clone());
+        }
+        (index, byte)
+    }
+
+    /// The write was acknowledged.
+    pub(crate) fn end_write(&mut self, index: usize) {
+        let now = self.tick();
+        self.versions[index].acknowledged = Some(now);
+    }
+
+    /// A flush begins; returns when.
+    pub(crate) fn begin_flush(&mut self) -> u64 {
+        self.tick()
+    }
+
+    /// The flush that began at `begun` was acknowledged: what was hidden then cannot come back.
+    pub(crate) fn end_flush(&mut self, begun: u64) {
+        for seen in &mut self.visible {
+            let versions = &self.versions;
+            let shown = |index: &usize| *seen >> index & 1 == 1;
+            let done = |index: &usize| versions[*index].acknowledged.filter(|end| *end < begun);
+            let hider = (0..versions.len())
+                .filter(shown)
+                .filter(|index| versions[*index].hides && done(index).is_some())
+                .map(|index| versions[index].begun)
+                .max();
+            let hidden: u64 = (0..versions.len())
+                .filter(shown)
+                .filter(|index| done(index).is_some_and(|end| Some(end) < hider))
+                .map(|index| 1 << index)
+                .sum();
+            *seen &= !hidden;
+        }
+    }
+
+    /// The process died: what it had not finished may show for ever, and nothing else does.
+    pub(crate) fn process_died(&mut self) {
+        for name in std::mem::take(&mut self.uncertain) {
+            self.certain.remove(&name);
+        }
+    }
+
+    /// The bitmap `name` is relative to `contents` from now on.
+    pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8]) {
+        let mut attempted = BTreeSet::new();
+        for index in (0..self.versions.len()).filter(|i| self.versions[*i].acknowledged.is_none()) {
+            // Writes under way are in it already.
+            let bytes = (0..SIZE).filter(|offset| self.visible[*offset] >> index & 1 == 1);
+            attempted.extend(bytes.map(|offset| offset / GRANULE));
+        }
+        let tracking = Tracking { references: vec![contents.to_vec()], attempted };
+        self.certain.insert(name.to_owned(), tracking);
+        self.uncertain.remove(name);
+    }
+
+    /// The bitmap `name` is gone.
+    pub(crate) fn end_tracking(&mut self, name: &str) {
+        self.certain.remove(name);
+        self.uncertain.remove(name);
+    }
+
+    /// The marks of `source` are marks of `target` too.
+    pub(crate) fn merged(&mut self, target: &str, before: Tracking, source: &str) {
+        let mut tracking = before;
+        if let Some(source) = self.certain.get(source) {
+            tracking.references.extend(source.references.iter().cloned());
+            tracking.attempted.extend(source.attempted.iter().copied());
+        }
+        self.certain.insert(target.to_owned(), tracking);
+        self.uncertain.remove(target);
+    }
+
+    /// An operation begins that may change the bitmap `name`; returns what is known of it.
+    pub(crate) fn begin_change(&mut self, name: &str) -> Option<Tracking> {
+        self.uncertain.insert(name.to_owned());
+        self.certain.get(name).cloned()
+    }
+
+    /// The operation did nothing.
+    pub(crate) fn unchanged(&mut self, name: &str) {
+        self.uncertain.remove(name);
+    }
+
+    /// The names of the users' bitmaps that must be there, and of those that may be.
+    pub(crate) fn names(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
+        let certain = self.certain.keys().map(String::as_str);
+        let uncertain: BTreeSet<&str> = self.uncertain.iter().map(String::as_str).collect();
+        (certain.filter(|name| !uncertain.contains(name)).collect(), uncertain)
+    }
+
+    /// P3: every byte of `contents` is one that a write put there and no flushed write has hidden.
+    pub(crate) fn check_contents(&self, contents: &[u8]) -> Result<(), String> {
+        for (offset, (byte, seen)) in contents.iter().zip(&self.visible).enumerate() {
+            let may = |(index, version): (usize, &Version)| {
+                seen >> index & 1 == 1 && version.byte == *byte
+            };
+            if !self.versions.iter().enumerate().any(may) {
+                return Err(format!("P3: byte {offset} is {byte}, which a flush had hidden"));
+            }
+        }
+        Ok(())
+    }
+
+    /// P1 and P2 for the bitmap `name`: returns how many marks nobody wrote for.
+    pub(crate) fn check_marks(
+        &self,
+        name: &str,
+        contents: &[u8],
+        marked: &impl Fn(usize) -> bool,
+    ) -> Result<u64, String> {
+        let Some(tracking) = self.certain.get(name) else { return Ok(0) };
+        if self.uncertain.contains(name) {
+            return Ok(0);
+        }
+        for reference in &tracking.references {
+            check_covers(name, reference, contents, marked)?;
+        }
+        let granules = SIZE.div_ceil(GRANULE);
+        let excess = |granule: &usize| marked(*granule) && !tracking.attempted.contains(granule);
+        Ok((0..granules).filter(excess).count() as u64)
+    }
+}
+
+/// P1: every granule in which `contents` differs from `reference` is marked.
+pub(crate) fn check_covers(
+    name: &str,
+    reference: &[u8],
+    contents: &[u8],
+    marked: &impl Fn(usize) -> bool,
+) -> Result<(), String> {
+    for (granule, (old, new)) in reference.chunks(GRANULE).zip(contents.chunks(GRANULE)).enumerate()
+    {
+        if old != new && !marked(granule) {
+            return Err(format!("P1: bitmap '{name}' has lost the mark of granule {granule}"));
+        }
+    }
+    Ok(())
+}
