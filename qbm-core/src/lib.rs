@@ -17,6 +17,7 @@ pub mod host;
 pub mod image;
 pub mod mutants;
 pub mod storage;
+mod sync;
 mod track;
 pub mod units;
 
