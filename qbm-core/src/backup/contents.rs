@@ -48,7 +48,7 @@ impl Selection<'_> {
         let whole = bits.count() * self.granularity.bytes();
         let last = bits.len().saturating_sub(1);
         let excess = (bits.len() * self.granularity.bytes()).saturating_sub(self.size);
-        if bits.get(last) { whole - excess } else { whole }
+        if bits.next_set(last).is_some() { whole - excess } else { whole }
     }
 }
 
@@ -157,8 +157,7 @@ pub(super) async fn write_bits<F: Storage>(file: &F, bits: &Bits) -> std::io::Re
     for page in (0..bits.page_count()).filter(|page| !bits.page_is_empty(*page)) {
         bits.page_bytes(page, (&mut *buffer).try_into().expect("one page"));
         let offset = (page * PAGE_BYTES) as u64;
-        let left = usize::try_from(bits.file_len() - offset).unwrap_or(PAGE_BYTES);
-        let part = buffer.narrow(0..left.min(PAGE_BYTES));
+        let part = buffer.narrow(0..bits.page_len(page));
         buffer = file.write_at(offset, part, Persist::Later).await?.widen();
     }
     Ok(())

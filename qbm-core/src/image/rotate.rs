@@ -73,8 +73,7 @@ async fn write_all<F: Storage>(file: &F, bits: &Bits) -> std::io::Result<()> {
     for page in 0..bits.page_count() {
         let offset = (page * PAGE_BYTES) as u64;
         bits.page_bytes(page, (&mut *buffer).try_into().expect("one page"));
-        let left = usize::try_from(bits.file_len() - offset).unwrap_or(PAGE_BYTES);
-        let part = buffer.narrow(0..left.min(PAGE_BYTES));
+        let part = buffer.narrow(0..bits.page_len(page));
         buffer = file.write_at(offset, part, Persist::Later).await?.widen();
     }
     Ok(())

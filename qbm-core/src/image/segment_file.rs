@@ -1,7 +1,7 @@
 //! The file of a segment: making a new one, and reading one that is there.
 
 use super::Image;
-use crate::bits::{Bits, PAGE_BITS, PAGE_BYTES};
+use crate::bits::{Bits, PAGE_BITS, PAGE_BYTES, TailBits};
 use crate::descriptor::{Doubt, Durability};
 use crate::mutants::{self, Mutant};
 use crate::track::segment::{Segment, SegmentFile};
@@ -84,97 +84,99 @@ impl<D: Directory> Image<D> {
 pub(super) async fn load<F: Storage>(file: &F, bits: &Bits) -> std::io::Result<Option<Doubt>> {
     let needed = bits.file_len();
     let length = file.len().await?;
-    let mut doubt = None;
+    let mut found = Found::default();
     let mut offset = 0;
     while offset < length.min(needed) {
         let range = ByteRange::new(offset, length.min(needed) - offset);
         let status = file.block_status(range).await?;
         let end = offset + status.length.clamp(1, range.length());
-        if status.data && !load_extent(file, ByteRange::new(offset, end - offset), bits).await {
-            doubt = Some(Doubt::SegmentUnreadable);
+        if status.data {
+            load_extent(file, ByteRange::new(offset, end - offset), bits, &mut found).await;
         }
         offset = end;
     }
     if length < needed {
         bits.set(length * 8..bits.len());
-        doubt = Some(Doubt::SegmentTooShort);
     }
-    if has_marks_past_the_end(file, bits, length).await? {
+    if found.excess || has_data_after(file, needed, length).await? {
         bits.set_all();
-        doubt = Some(Doubt::SegmentExcess);
+        return Ok(Some(Doubt::SegmentExcess));
     }
-    Ok(doubt)
+    Ok(match (length < needed, found.unreadable) {
+        (true, _) => Some(Doubt::SegmentTooShort),
+        (false, true) => Some(Doubt::SegmentUnreadable),
+        (false, false) => None,
+    })
 }
 
-/// Reads one extent with data; returns whether all of it could be read.
-async fn load_extent<F: Storage>(file: &F, extent: ByteRange, bits: &Bits) -> bool {
-    let mut complete = true;
-    // Page by page from a page boundary, so that one bad sector costs one page.
+/// What was wrong with a file, as far as it was read.
+#[derive(Default)]
+struct Found {
+    /// A part could not be read.
+    unreadable: bool,
+    /// The last byte has bits for granules that there are not.
+    excess: bool,
+}
+
+/// Reads one extent with data.
+async fn load_extent<F: Storage>(file: &F, extent: ByteRange, bits: &Bits, found: &mut Found) {
+    // From a page boundary, so that one bad sector costs one page.
     let mut offset = extent.start() - extent.start() % PAGE_BYTES as u64;
     while offset < extent.end() {
         let part = usize::try_from(extent.end() - offset).map_or(CHUNK, |left| left.min(CHUNK));
         match file.read_at(offset, Buffer::zeroed(part)).await {
             Ok(buffer) => {
-                for (index, page) in (page_at(offset)..).zip(buffer.chunks(PAGE_BYTES)) {
-                    bits.or_page_bytes(index, page);
+                for (page, bytes) in (page_at(offset)..).zip(buffer.chunks(PAGE_BYTES)) {
+                    found.excess |= bits.or_page_bytes(page, bytes) == TailBits::NonZero;
                 }
             }
             Err(_) => {
-                complete &= load_by_page(file, ByteRange::new(offset, part as u64), bits).await
+                let range = ByteRange::new(offset, part as u64);
+                load_by_page(file, range, bits, found).await;
             }
         }
         offset += part as u64;
     }
-    complete
 }
 
 /// Reads `range`, of which a part is known to be unreadable, and marks that part wholly.
-async fn load_by_page<F: Storage>(file: &F, range: ByteRange, bits: &Bits) -> bool {
-    let mut complete = true;
+async fn load_by_page<F: Storage>(file: &F, range: ByteRange, bits: &Bits, found: &mut Found) {
     for offset in (range.start()..range.end()).step_by(PAGE_BYTES) {
         let page = page_at(offset);
-        match file.read_at(offset, Buffer::zeroed(PAGE_BYTES)).await {
-            Ok(buffer) => bits.or_page_bytes(page, &buffer),
+        match file.read_at(offset, Buffer::zeroed(bits.page_len(page))).await {
+            Ok(buffer) => found.excess |= bits.or_page_bytes(page, &buffer) == TailBits::NonZero,
             Err(_) => {
                 let first = page as u64 * PAGE_BITS;
                 bits.set(first..(first + PAGE_BITS).min(bits.len()));
-                complete = false;
-                continue;
+                found.unreadable = true;
             }
-        };
+        }
     }
-    complete
 }
 
 fn page_at(offset: u64) -> usize {
     usize::try_from(offset / PAGE_BYTES as u64).expect("at most MAX_GRANULES bits are loaded")
 }
 
-/// Whether the tail bits of the last byte, or the bytes after it, hold anything but zeroes.
-async fn has_marks_past_the_end<F: Storage>(
+/// Whether a file of `length` bytes has anything but zeroes from `offset` on.
+async fn has_data_after<F: Storage>(
     file: &F,
-    bits: &Bits,
+    mut offset: u64,
     length: u64,
 ) -> std::io::Result<bool> {
-    let needed = bits.file_len();
-    if bits.len() % 8 != 0 && length >= needed {
-        let last = file.read_at(needed - 1, Buffer::zeroed(1)).await;
-        // An unreadable last byte counts as unreadable, which `load` has found already.
-        if last.is_ok_and(|last| last[0] >> (bits.len() % 8) != 0) {
-            return Ok(true);
-        }
-    }
-    let mut offset = needed;
     while offset < length {
-        let status = file.block_status(ByteRange::new(offset, length - offset)).await?;
-        let part = status.length.clamp(1, CHUNK as u64).min(length - offset);
+        let rest = ByteRange::checked_new(offset, length - offset);
+        let Some(rest) = rest else { return Ok(true) };
+        let status = file.block_status(rest).await?;
+        let part = status.length.clamp(1, rest.length());
+        let read = part.min(CHUNK as u64);
         if status.data {
-            let part = usize::try_from(part).expect("at most a chunk");
-            if file.read_at(offset, Buffer::zeroed(part)).await?.iter().any(|byte| *byte != 0) {
+            let bytes = Buffer::zeroed(usize::try_from(read).expect("at most a chunk"));
+            if file.read_at(offset, bytes).await?.iter().any(|byte| *byte != 0) {
                 return Ok(true);
             }
         }
-        offset += if status.data { part } else { status.length.max(1) };
+        offset += if status.data { read } else { part };
     }
     Ok(false)
 }

@@ -102,7 +102,6 @@ impl<F: Storage> Lead<'_, F> {
 
     /// Private copies of `pages`, adjacent ones together, cut at the end of the file.
     fn snapshot(&self, pages: &[usize]) -> Vec<Run> {
-        let file_length = self.segment.wanted.file_len();
         let mut runs = Vec::new();
         for run in pages.chunk_by(|page, next| page + 1 == *next) {
             let first_page = run[0];
@@ -111,8 +110,8 @@ impl<F: Storage> Lead<'_, F> {
                 let bytes = bytes.try_into().expect("a chunk of one page");
                 self.segment.wanted.page_bytes(*page, bytes);
             }
-            let left = file_length - (first_page * PAGE_BYTES) as u64;
-            let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let last = run[run.len() - 1];
+            let length = buffer.len() - PAGE_BYTES + self.segment.wanted.page_len(last);
             runs.push(Run { first_page, buffer: buffer.narrow(0..length) });
         }
         runs
@@ -127,9 +126,9 @@ impl<F: Storage> Lead<'_, F> {
                 if mutants::planted(Mutant::DurableFromMemory) {
                     let mut now = [0; PAGE_BYTES];
                     segment.wanted.page_bytes(page, &mut now);
-                    segment.durable.or_page_bytes(page, &now);
+                    segment.durable.publish(page, &now);
                 } else {
-                    segment.durable.or_page_bytes(page, bytes);
+                    segment.durable.publish(page, bytes);
                 }
             }
         }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::commit::Lead;
 use super::wait::WaitList;
-use crate::bits::{Bits, PAGE_BITS, PageSet};
+use crate::bits::{Bits, PageSet};
 use crate::mutants::{self, Mutant};
 use crate::{ByteRange, Granularity};
 
@@ -115,21 +115,13 @@ impl<F> Segment<F> {
         let known = mutants::planted(Mutant::Follower) && self.wanted.contains(granules.clone());
         // Bits first, pages after: a committer that takes the page finds the bits in it.
         self.wanted.set(granules.clone());
-        self.note_pages(granules);
+        for page in Bits::pages_of(granules.clone()) {
+            self.pending.insert(page);
+        }
         if self.relaxed {
             self.durable.set(granules.clone());
         }
         self.relaxed || known
-    }
-
-    /// Notes that the pages of `granules` may differ from the file.
-    fn note_pages(&self, granules: &Range<u64>) {
-        if granules.is_empty() {
-            return;
-        }
-        for page in page_of(granules.start)..=page_of(granules.end - 1) {
-            self.pending.insert(page);
-        }
     }
 
     /// Notes that every page with a mark may differ from the file.
@@ -212,9 +204,4 @@ impl<F> Segment<F> {
     fn last_failure(&self) -> MutexGuard<'_, String> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The page that holds the bit of `granule`.
-fn page_of(granule: u64) -> usize {
-    usize::try_from(granule / PAGE_BITS).expect("a bitmap fits into memory")
 }
