@@ -127,7 +127,7 @@ async fn load_extent<F: Storage>(file: &F, extent: ByteRange, bits: &Bits, found
         match file.read_at(offset, Buffer::zeroed(part)).await {
             Ok(buffer) => {
                 for (page, bytes) in (page_at(offset)..).zip(buffer.chunks(PAGE_BYTES)) {
-                    found.excess |= bits.or_page_bytes(page, bytes) == TailBits::NonZero;
+                    found.excess |= bits.or_page_bytes(page, bytes) == TailBits::Dropped;
                 }
             }
             Err(_) => {
@@ -144,7 +144,7 @@ async fn load_by_page<F: Storage>(file: &F, range: ByteRange, bits: &Bits, found
     for offset in (range.start()..range.end()).step_by(PAGE_BYTES) {
         let page = page_at(offset);
         match file.read_at(offset, Buffer::zeroed(bits.page_len(page))).await {
-            Ok(buffer) => found.excess |= bits.or_page_bytes(page, &buffer) == TailBits::NonZero,
+            Ok(buffer) => found.excess |= bits.or_page_bytes(page, &buffer) == TailBits::Dropped,
             Err(_) => {
                 let first = page as u64 * PAGE_BITS;
                 bits.set(first..(first + PAGE_BITS).min(bits.len()));
