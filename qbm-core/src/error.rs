@@ -94,6 +94,12 @@ impl Error {
         move |source| Self::Io { file, action, source }
     }
 
+    /// For `map_err`: what is wrong with the descriptor `file`.
+    pub(crate) fn descriptor(file: &str) -> impl FnOnce(DescriptorError) -> Self {
+        let file = file.to_owned();
+        move |source| Self::Descriptor { file, source }
+    }
+
     /// An image that cannot be used, and why.
     pub(crate) fn unusable(file: &str, what: impl Into<String>) -> Self {
         Self::Unusable { file: file.to_owned(), what: what.into() }

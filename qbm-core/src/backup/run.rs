@@ -302,7 +302,8 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
             digest,
         });
         let temporary = format!("{name}.{}.tmp", self.host.fresh_id());
-        names::replace(self.target, &temporary, name, &descriptor.to_text())
+        let text = descriptor.to_text().map_err(Error::descriptor(name))?;
+        names::replace(self.target, &temporary, name, &text)
             .await
             .map_err(Error::io(name, "create"))
     }

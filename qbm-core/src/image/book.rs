@@ -45,7 +45,7 @@ impl<D: Directory> Image<D> {
     /// Writes `descriptor` durably under `name`.
     pub(super) async fn write_descriptor(&self, name: &str, descriptor: &Descriptor) -> Result<()> {
         let temporary = format!("{}.{}.tmp", self.name, self.host.fresh_id());
-        let text = descriptor.to_text();
+        let text = descriptor.to_text().map_err(Error::descriptor(name))?;
         if mutants::planted(Mutant::NoDirSync) {
             return replace_without_sync(&self.directory, &temporary, name, &text)
                 .await

@@ -82,7 +82,6 @@ async fn describe<D: Directory>(
     descriptor.durability = durability;
     descriptor.stamp = data.identity().await.map_err(Error::io(file, "stat"))?;
     let temporary = format!("{name}.{}.tmp", host.fresh_id());
-    names::replace(directory, &temporary, name, &descriptor.to_text())
-        .await
-        .map_err(Error::io(name, "create"))
+    let text = descriptor.to_text().map_err(Error::descriptor(name))?;
+    names::replace(directory, &temporary, name, &text).await.map_err(Error::io(name, "create"))
 }
