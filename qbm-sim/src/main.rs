@@ -1,6 +1,9 @@
 //! `qbm-sim`: runs cases of the crash rig, in parallel, and says what was done.
 #![forbid(unsafe_code)]
 
+#[cfg(qbm_mutants)]
+mod mutants;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,8 @@ struct Campaign {
     cases: u64,
     images: u64,
     minutes: u64,
+    #[cfg(qbm_mutants)]
+    mutants: bool,
 }
 
 fn main() -> ExitCode {
@@ -23,6 +28,10 @@ fn main() -> ExitCode {
         }
     };
     println!("QBM_SEED={}", campaign.seed);
+    #[cfg(qbm_mutants)]
+    if campaign.mutants {
+        return mutants::run(campaign.seed);
+    }
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let workers: Vec<_> = (0..threads)
         .map(|first| {
@@ -65,8 +74,20 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String
         Ok(text) => text.parse().map_err(|_| format!("QBM_SEED is not a number: {text}"))?,
         Err(_) => 1,
     };
-    let mut campaign = Campaign { seed, cases: u64::MAX, images: u64::MAX, minutes: 1_000_000 };
+    let mut campaign = Campaign {
+        seed,
+        cases: u64::MAX,
+        images: u64::MAX,
+        minutes: 1_000_000,
+        #[cfg(qbm_mutants)]
+        mutants: false,
+    };
     while let Some(option) = arguments.next() {
+        #[cfg(qbm_mutants)]
+        if option == "--mutants" {
+            campaign.mutants = true;
+            continue;
+        }
         let value = arguments.next().ok_or(format!("{option} needs a number"))?;
         let value = value.parse().map_err(|_| format!("not a number: {value}"))?;
         match option.as_str() {

@@ -1,6 +1,7 @@
 //! What may be found after a crash: contents, bitmaps and marks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::SIZE;
 
@@ -11,9 +12,10 @@ pub(crate) const GRANULE: usize = 512;
 pub(crate) const MAX_WRITES: usize = 63;
 
 /// One write, or what was there at first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Version {
     byte: u8,
+    granules: Range<usize>,
     begun: u64,
     /// `None`: not acknowledged, so it may be there in any part for ever.
     acknowledged: Option<u64>,
@@ -28,6 +30,17 @@ pub(crate) struct Tracking {
     references: Vec<Vec<u8>>,
     /// Granules that somebody tried to write since.
     attempted: BTreeSet<usize>,
+}
+
+/// An operation under way on a bitmap.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// When it began.
+    pub(crate) since: u64,
+    /// Whether no earlier operation had left the bitmap uncertain.
+    was_certain: bool,
+    /// What was known of the bitmap.
+    pub(crate) known: Option<Tracking>,
 }
 
 /// What is known of the disk and its users' bitmaps.
@@ -45,7 +58,8 @@ pub struct Model {
 
 impl Model {
     pub(crate) fn new() -> Self {
-        let first = Version { byte: 0, begun: 0, acknowledged: Some(0), hides: true };
+        let first =
+            Version { byte: 0, granules: 0..0, begun: 0, acknowledged: Some(0), hides: true };
         Self {
             time: 0,
             versions: vec![first],
@@ -68,16 +82,18 @@ impl Model {
     /// A write of `range` begins; returns which one it is, and its byte.
     pub(crate) fn begin_write(
         &mut self,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         zeroes: bool,
         hides: bool,
     ) -> (usize, u8) {
         let begun = self.tick();
         let index = self.versions.len();
         let byte = if zeroes { 0 } else { u8::try_from(index).expect("below 64") };
-        self.versions.push(Version { byte, begun, acknowledged: None, hides });
-        self.visible[range.clone()].iter_mut().for_each(|seen| *seen |= 1 << index);
         let granules = range.start / GRANULE..range.end.div_ceil(GRANULE);
+        let version =
+            Version { byte, granules: granules.clone(), begun, acknowledged: None, hides };
+        self.versions.push(version);
+        self.visible[range.clone()].iter_mut().for_each(|seen| *seen |= 1 << index);
         for tracking in self.certain.values_mut() {
             tracking.attempted.extend(granules.clone());
         }
@@ -122,14 +138,12 @@ impl Model {
         }
     }
 
-    /// The bitmap `name` is relative to `contents` from now on.
-    pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8]) {
-        let mut attempted = BTreeSet::new();
-        for index in (0..self.versions.len()).filter(|i| self.versions[*i].acknowledged.is_none()) {
-            // Writes under way are in it already.
-            let bytes = (0..SIZE).filter(|offset| self.visible[*offset] >> index & 1 == 1);
-            attempted.extend(bytes.map(|offset| offset / GRANULE));
-        }
+    /// The bitmap `name` is relative to `contents` from now on. It began to record at `since`, so
+    /// it may have marks for what was not acknowledged by then.
+    pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8], since: u64) {
+        let open = self.versions.iter().filter(|version| version.acknowledged > Some(since));
+        let never = self.versions.iter().filter(|version| version.acknowledged.is_none());
+        let attempted = open.chain(never).flat_map(|version| version.granules.clone()).collect();
         let tracking = Tracking { references: vec![contents.to_vec()], attempted };
         self.certain.insert(name.to_owned(), tracking);
         self.uncertain.remove(name);
@@ -152,15 +166,17 @@ impl Model {
         self.uncertain.remove(target);
     }
 
-    /// An operation begins that may change the bitmap `name`; returns what is known of it.
-    pub(crate) fn begin_change(&mut self, name: &str) -> Option<Tracking> {
-        self.uncertain.insert(name.to_owned());
-        self.certain.get(name).cloned()
+    /// An operation begins that may change the bitmap `name`.
+    pub(crate) fn begin_change(&mut self, name: &str) -> Change {
+        let was_certain = self.uncertain.insert(name.to_owned());
+        Change { since: self.tick(), was_certain, known: self.certain.get(name).cloned() }
     }
 
-    /// The operation did nothing.
-    pub(crate) fn unchanged(&mut self, name: &str) {
-        self.uncertain.remove(name);
+    /// The operation did nothing. What an earlier one left uncertain still is.
+    pub(crate) fn unchanged(&mut self, name: &str, change: &Change) {
+        if change.was_certain {
+            self.uncertain.remove(name);
+        }
     }
 
     /// The names of the users' bitmaps that must be there, and of those that may be.

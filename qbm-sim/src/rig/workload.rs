@@ -109,17 +109,17 @@ async fn give_up_a_point(site: Site<'_>, rng: &mut Rng) {
 /// An action after which the bitmap `name` tracks changes from now on.
 async fn begin(site: Site<'_>, name: &str, action: BitmapAction) {
     let enable = matches!(action, BitmapAction::Enable(_));
-    let known = site.model.borrow_mut().begin_change(name);
+    let change = site.model.borrow_mut().begin_change(name);
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
     match done {
         // It was enabled all along, so it is relative to what it was.
-        Ok(()) if enable && known.is_some() => model.unchanged(name),
+        Ok(()) if enable && change.known.is_some() => model.unchanged(name, &change),
         Ok(()) => {
             let contents = site.disk.snapshot().read(DATA).expect("the data image").to_vec();
-            model.begin_tracking(name, &contents);
+            model.begin_tracking(name, &contents, change.since);
         }
-        Err(error) if is_refusal(&error) => model.unchanged(name),
+        Err(error) if is_refusal(&error) => model.unchanged(name, &change),
         // A crash may find either, until the next commit.
         Err(_) => {}
     }
@@ -131,25 +131,25 @@ async fn end(site: Site<'_>, rng: &mut Rng) {
         true => ("other", BitmapAction::Remove("other".to_owned())),
         false => ("user", BitmapAction::Disable("user".to_owned())),
     };
-    let _known = site.model.borrow_mut().begin_change(name);
+    let change = site.model.borrow_mut().begin_change(name);
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
     match done {
         Ok(()) => model.end_tracking(name),
-        Err(error) if is_refusal(&error) => model.unchanged(name),
+        Err(error) if is_refusal(&error) => model.unchanged(name, &change),
         Err(_) => {}
     }
 }
 
 async fn merge(site: Site<'_>) {
-    let before = site.model.borrow_mut().begin_change("user");
+    let change = site.model.borrow_mut().begin_change("user");
     let action = BitmapAction::Merge { target: "user".to_owned(), source: "other".to_owned() };
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
-    match (done, before) {
-        (Ok(()), Some(before)) => model.merged("user", before, "other"),
-        (Ok(()), None) => model.unchanged("user"),
-        (Err(error), _) if is_refusal(&error) => model.unchanged("user"),
+    match (done, &change.known) {
+        (Ok(()), Some(before)) => model.merged("user", before.clone(), "other"),
+        (Ok(()), None) => model.unchanged("user", &change),
+        (Err(error), _) if is_refusal(&error) => model.unchanged("user", &change),
         (Err(_), _) => {}
     }
 }
