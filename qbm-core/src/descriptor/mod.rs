@@ -1,12 +1,23 @@
 //! The descriptor: the JSON file that names an image's data and bitmaps.
 //!
-//! docs/format.md is the specification. A [`Descriptor`] that exists is valid: every limit and
-//! rule of the format was checked by [`Descriptor::parse`], or holds by construction.
+//! docs/format.md is the specification. A [`Descriptor`] that was read is valid: every limit and
+//! rule of the format was checked by [`Descriptor::parse`]. Whoever changes one may break rules for
+//! as long as it stays in memory: [`Descriptor::to_text`] checks them again, so that no descriptor
+//! is written that could not be read.
 
+mod error;
+mod json;
+mod member;
+mod name;
+mod output;
 mod parse;
+mod reader;
+mod shape;
+mod value;
 mod write;
 
-pub use parse::{DescriptorError, Position};
+pub use error::{DescriptorError, Position};
+pub use name::{check_bitmap_name, check_file_name};
 
 use crate::host::{Id, Timestamp};
 use crate::storage::Identity;
@@ -24,13 +35,16 @@ pub const MAX_SEGMENTS: usize = 8;
 pub const MAX_BITMAP_NAME: usize = 1023;
 /// The longest name of a file, in bytes.
 pub const MAX_FILE_NAME: usize = 4095;
+/// The highest generation. At one open a microsecond it is reached in 292,000 years, and the next
+/// one can still be counted, so that it is refused and does not wrap.
+pub const MAX_GENERATION: u64 = i64::MAX as u64;
 
-/// What a descriptor says.
-#[derive(Clone, Debug, PartialEq)]
+/// What a descriptor says. Two are equal if they say the same, in whatever form they said it.
+#[derive(Clone, Debug)]
 pub struct Descriptor {
     /// The data image.
     pub image: ImageRef,
-    /// The bitmaps, in the order of the descriptor; names are unique.
+    /// The bitmaps, in the order of the descriptor; names are unique. A new one goes to the end.
     pub bitmaps: Vec<Bitmap>,
     /// `ext-soft-id`: which image this is.
     pub id: Option<Id>,
@@ -46,8 +60,8 @@ pub struct Descriptor {
     pub point: Option<Point>,
     /// `ext-hard-in-use`: who has it open for writing, or had when it crashed.
     pub in_use: Option<InUse>,
-    /// The text this came from, which a rewrite changes no more than it must.
-    original: serde_json::Map<String, serde_json::Value>,
+    /// What a rewrite keeps of the text that this came from.
+    original: shape::Kept,
 }
 
 /// A file and its format: `{ "file": ..., "format": ... }`.
@@ -116,6 +130,11 @@ pub enum Durability {
     Exact,
     /// At a clean close only: after a crash all granules count as changed.
     Close,
+}
+
+impl Durability {
+    /// All of them, for parsing.
+    pub const ALL: [Self; 2] = [Self::Exact, Self::Close];
 }
 
 /// Why a bitmap has marks that nothing was written for.
@@ -212,6 +231,35 @@ pub struct Point {
     pub digest: String,
 }
 
+impl PartialEq for Descriptor {
+    fn eq(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field cannot be forgotten here.
+        let Self {
+            image,
+            bitmaps,
+            id,
+            generation,
+            size,
+            durability,
+            stamp,
+            point,
+            in_use,
+            original: _,
+        } = self;
+        *image == other.image
+            && *bitmaps == other.bitmaps
+            && *id == other.id
+            && *generation == other.generation
+            && *size == other.size
+            && *durability == other.durability
+            && *stamp == other.stamp
+            && *point == other.point
+            && *in_use == other.in_use
+    }
+}
+
+impl Eq for Descriptor {}
+
 impl Descriptor {
     /// A descriptor without bitmaps.
     pub fn new(image: ImageRef) -> Self {
@@ -225,7 +273,7 @@ impl Descriptor {
             stamp: None,
             point: None,
             in_use: None,
-            original: serde_json::Map::new(),
+            original: shape::Kept::default(),
         }
     }
 
