@@ -59,7 +59,7 @@ pub enum Error {
     #[error("Bitmap '{0}' is currently in use by another operation and cannot be used")]
     BitmapBusy(String),
     /// The name cannot be a bitmap's.
-    #[error("Bitmap name '{}' is not valid: {what}", name.escape_debug())]
+    #[error("Bitmap name '{}' {what}", name.escape_debug())]
     BitmapName {
         /// The name.
         name: String,

@@ -39,7 +39,7 @@ pub use map::Extent;
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome};
 pub use segment_file::MAX_GRANULES;
-pub use transaction::{BitmapAction, check_name};
+pub use transaction::BitmapAction;
 
 use self::bitmaps::Control;
 use self::book::Book;

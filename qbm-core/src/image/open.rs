@@ -63,7 +63,8 @@ impl<D: Directory> Image<D> {
         }
         let chain = layers::open_chain(&directory, (name, &descriptor), data, lock).await?;
         let size = chain.layer(0).size;
-        let bitmaps = load_bitmaps(&directory, &descriptor, (access, lock), size).await?;
+        let bitmaps =
+            load_bitmaps((&directory, name, &*host), &descriptor, (access, lock), size).await?;
         let image = Self {
             name: name.to_owned(),
             host,
@@ -137,12 +138,14 @@ async fn open_data<D: Directory>(
 
 /// Opens and reads the dirty bitmaps. What is doubtful in a file is marked and noted.
 async fn load_bitmaps<D: Directory>(
-    directory: &D,
+    place: (&D, &str, &dyn Host),
     descriptor: &Descriptor,
     (access, lock): (Access, Option<Lock>),
     size: u64,
 ) -> Result<Vec<Tracked<D::File>>> {
     let mut bitmaps = Vec::new();
+    // Longer than it was at the last commit: a resize was cut short, or a stranger made it.
+    let grown_from = descriptor.size.filter(|committed| *committed < size);
     let relaxed = descriptor.durability == Durability::Close;
     for bitmap in descriptor.bitmaps.iter().filter(|bitmap| bitmap.kind == BitmapKind::Dirty) {
         segment_file::check_granules(bitmap.granularity, size)?;
@@ -155,13 +158,18 @@ async fn load_bitmaps<D: Directory>(
             busy: None,
         };
         for reference in &bitmap.segments {
-            let file = open_segment(directory, (bitmap, &reference.file), access, size).await?;
+            let file = open_segment(place, (bitmap, &reference.file), access, size).await?;
             if let Some(lock) = lock {
                 file.file.lock(lock).await.map_err(Error::io(&file.name, "lock"))?;
             }
             let missing = file.name != reference.file;
             let segment = Segment::new(&bitmap.name, bitmap.granularity, size, file);
             let doubt = load_segment(&segment, missing).await?;
+            if let Some(committed) = grown_from {
+                // Also in the last byte that the file has, and in a granule that was partial.
+                let first = committed / bitmap.granularity.bytes();
+                segment.wanted.set(first..segment.wanted.len());
+            }
             tracked.doubt = doubt.or(tracked.doubt);
             let segment = Arc::new(segment.relaxed(relaxed));
             tracked.segments.push(Held { segment, point: reference.point });
@@ -173,7 +181,7 @@ async fn load_bitmaps<D: Directory>(
 
 /// Opens the file of a segment, or makes a new one under another name where it is gone.
 async fn open_segment<D: Directory>(
-    directory: &D,
+    (directory, image, host): (&D, &str, &dyn Host),
     (bitmap, name): (&descriptor::Bitmap, &str),
     access: Access,
     size: u64,
@@ -181,7 +189,7 @@ async fn open_segment<D: Directory>(
     match directory.open(name, access).await {
         Ok(file) => Ok(SegmentFile { name: name.to_owned(), file }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && access == Access::Write => {
-            let name = format!("{name}.new");
+            let name = segment_file::fresh_name(image, &bitmap.name, host);
             let length = bitmap.granularity.granules_of(size).div_ceil(8);
             let file = segment_file::create_file(directory, &name, length).await?;
             Ok(SegmentFile { name, file })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Image;
 use super::bitmaps::{Held, Tracked, free};
 use super::switch::{Plan, Union};
-use crate::descriptor::{MAX_BITMAP_NAME, MAX_BITMAPS};
+use crate::descriptor::{MAX_BITMAPS, check_bitmap_name};
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Granularity, Id, Result};
 
@@ -101,15 +101,16 @@ impl<D: Directory> Image<D> {
         granularity: Granularity,
         disabled: bool,
     ) -> Result<()> {
-        check_name(name)?;
+        check_bitmap_name(name)
+            .map_err(|what| Error::BitmapName { name: name.to_owned(), what })?;
         if self.book.lock().await.descriptor().allocation().is_some_and(|a| a.name == name)
             || plan.bitmaps.iter().any(|bitmap| bitmap.name == name)
         {
             return Err(Error::BitmapExists(name.to_owned()));
         }
         if plan.bitmaps.len() >= MAX_BITMAPS {
-            let what = "an image has at most 1024 bitmaps";
-            return Err(Error::BitmapName { name: name.to_owned(), what });
+            let what = format!("it has {MAX_BITMAPS} bitmaps, and cannot have more");
+            return Err(Error::unusable(&self.name, what));
         }
         let segment = self.plan_segment(plan, name, granularity).await?;
         plan.bitmaps.push(Tracked {
@@ -185,22 +186,4 @@ pub(super) fn plan_collapse<F>(plan: &mut Plan<F>, bitmap: usize) {
         }
     }
     bitmap.segments.push(Held { segment: last, point });
-}
-
-/// Whether `name` can be a bitmap's.
-///
-/// # Errors
-///
-/// [`Error::BitmapName`], with the rule that it breaks.
-pub fn check_name(name: &str) -> Result<()> {
-    let what = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > MAX_BITMAP_NAME {
-        "it is longer than 1023 bytes"
-    } else if name.chars().any(char::is_control) {
-        "it has control characters"
-    } else {
-        return Ok(());
-    };
-    Err(Error::BitmapName { name: name.to_owned(), what })
 }

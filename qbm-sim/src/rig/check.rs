@@ -8,7 +8,7 @@ use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
 
 use super::model::{GRANULE, Model, check_covers};
-use super::{BACKUP, Count, DATA, Media, SIZE, backup_options, now, open};
+use super::{BACKUP, Count, DATA, Media, backup_options, now, open};
 use crate::{Disk, SimDirectory, SimHost};
 
 /// Recovers `media` and checks P1 to P4.
@@ -103,7 +103,9 @@ async fn check_chain(
         .map_err(|error| format!("P1: the next backup fails: {error}"))?;
     let disk = restored(&directory, &format!("{}.qbm", report.name), host).await?;
     if disk != contents {
-        let granule = (0..SIZE).find(|at| disk[*at] != contents[*at]).map(|at| at / GRANULE);
+        let granule = (0..contents.len())
+            .find(|at| disk.get(*at) != contents.get(*at))
+            .map(|at| at / GRANULE);
         return Err(format!("P1: the next backup restores granule {granule:?} wrongly"));
     }
     Ok(())

@@ -28,8 +28,10 @@ pub(crate) const IMAGE: &str = "vm.qbm";
 pub(crate) const DATA: &str = "vm.raw";
 /// The bitmap that its backups use.
 pub(crate) const BACKUP: &str = "backup";
-/// The size of its disk: sixteen granules and a part of one.
+/// The size of its disk at first: sixteen granules and a part of one.
 pub(crate) const SIZE: usize = 16 * 512 + 100;
+/// The largest size that its disk gets.
+pub(crate) const MAX_SIZE: usize = SIZE + 3 * 512;
 
 /// What a number of cases did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

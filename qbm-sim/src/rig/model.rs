@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::SIZE;
+use super::{MAX_SIZE, SIZE};
 
 /// Bytes of a granule.
 pub(crate) const GRANULE: usize = 512;
@@ -48,6 +48,10 @@ pub(crate) struct Change {
 pub struct Model {
     time: u64,
     versions: Vec<Version>,
+    /// The size of the disk in bytes.
+    size: usize,
+    /// From where on a resize that was not finished may have left marks.
+    torn_from: usize,
     /// For each byte of the disk, the versions that it may show, as bits.
     visible: Vec<u64>,
     /// The users' bitmaps whose state is certain.
@@ -63,7 +67,9 @@ impl Model {
         Self {
             time: 0,
             versions: vec![first],
-            visible: vec![1; SIZE],
+            size: SIZE,
+            torn_from: MAX_SIZE,
+            visible: vec![1; MAX_SIZE],
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
         }
@@ -106,6 +112,30 @@ impl Model {
         self.versions[index].acknowledged = Some(now);
     }
 
+    /// The size of the disk in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The disk is about to get the size `size`: what is cut off or added may read as zeroes, and
+    /// may be marked.
+    pub(crate) fn begin_resize(&mut self, size: usize) {
+        let changed = size.min(self.size);
+        self.torn_from = self.torn_from.min(changed);
+        self.visible[changed..].iter_mut().for_each(|seen| *seen |= 1);
+        for tracking in self.certain.values_mut() {
+            tracking.attempted.extend(changed / GRANULE..MAX_SIZE.div_ceil(GRANULE));
+        }
+    }
+
+    /// The disk has the size `size`; if the resize failed, its data may have another.
+    pub(crate) fn end_resize(&mut self, size: usize, whole: bool) {
+        self.size = size;
+        if whole {
+            self.torn_from = MAX_SIZE;
+        }
+    }
+
     /// A flush begins; returns when.
     pub(crate) fn begin_flush(&mut self) -> u64 {
         self.tick()
@@ -131,10 +161,11 @@ impl Model {
         }
     }
 
-    /// The process died: what it had not finished may show for ever, and nothing else does.
+    /// The process died: the bitmaps that it was changing are there or not, and relative to what
+    /// they were or to something else.
     pub(crate) fn process_died(&mut self) {
-        for name in std::mem::take(&mut self.uncertain) {
-            self.certain.remove(&name);
+        for name in &self.uncertain {
+            self.certain.remove(name);
         }
     }
 
@@ -143,10 +174,20 @@ impl Model {
     pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8], since: u64) {
         let open = self.versions.iter().filter(|version| version.acknowledged > Some(since));
         let never = self.versions.iter().filter(|version| version.acknowledged.is_none());
-        let attempted = open.chain(never).flat_map(|version| version.granules.clone()).collect();
+        let torn = self.torn_from / GRANULE..MAX_SIZE.div_ceil(GRANULE);
+        let torn = torn.filter(|_| self.torn_from < MAX_SIZE);
+        let written = open.chain(never).flat_map(|version| version.granules.clone());
+        let attempted = written.chain(torn).collect();
         let tracking = Tracking { references: vec![contents.to_vec()], attempted };
         self.certain.insert(name.to_owned(), tracking);
         self.uncertain.remove(name);
+    }
+
+    /// The bitmap `name` still has the marks of before it was disabled, whatever they are.
+    pub(crate) fn keep_old_marks(&mut self, name: &str) {
+        if let Some(tracking) = self.certain.get_mut(name) {
+            tracking.attempted.extend(0..MAX_SIZE.div_ceil(GRANULE));
+        }
     }
 
     /// The bitmap `name` is gone.
@@ -213,7 +254,7 @@ impl Model {
         for reference in &tracking.references {
             check_covers(name, reference, contents, marked)?;
         }
-        let granules = SIZE.div_ceil(GRANULE);
+        let granules = contents.len().div_ceil(GRANULE);
         let excess = |granule: &usize| marked(*granule) && !tracking.attempted.contains(granule);
         Ok((0..granules).filter(excess).count() as u64)
     }
@@ -226,8 +267,10 @@ pub(crate) fn check_covers(
     contents: &[u8],
     marked: &impl Fn(usize) -> bool,
 ) -> Result<(), String> {
-    for (granule, (old, new)) in reference.chunks(GRANULE).zip(contents.chunks(GRANULE)).enumerate()
-    {
+    for (granule, new) in contents.chunks(GRANULE).enumerate() {
+        let start = (granule * GRANULE).min(reference.len());
+        // What was cut off at the end is no change; what was added is.
+        let old = &reference[start..reference.len().min(start + new.len())];
         if old != new && !marked(granule) {
             return Err(format!("P1: bitmap '{name}' has lost the mark of granule {granule}"));
         }

@@ -8,7 +8,7 @@ use qbm_core::image::{BitmapAction, Outcome};
 use qbm_core::{Buffer, ByteRange, Granularity, Host, Id, Image, Persist, Unmap, backup};
 
 use super::model::{GRANULE, Model};
-use super::{BACKUP, DATA, SIZE, backup_options};
+use super::{BACKUP, DATA, MAX_SIZE, backup_options};
 use crate::{Disk, SimDirectory};
 
 /// What a worker needs.
@@ -45,7 +45,7 @@ async fn flush(site: Site<'_>) {
 
 /// A write, or with `zeroes` a write-zeroes, which is a discard unless it `hides`.
 async fn change(site: Site<'_>, rng: &mut Rng, zeroes: bool, hides: bool) {
-    let range = some_range(rng);
+    let range = some_range(rng, site.model.borrow().size());
     let persist = if rng.u8(..8) == 0 { Persist::Now } else { Persist::Later };
     let (index, byte) = site.model.borrow_mut().begin_write(range.clone(), zeroes, hides);
     let bytes = ByteRange::new(range.start as u64, range.len() as u64);
@@ -63,29 +63,38 @@ async fn change(site: Site<'_>, rng: &mut Rng, zeroes: bool, hides: bool) {
 }
 
 /// Mostly one granule of few, so that writers meet; sometimes unaligned, across several.
-fn some_range(rng: &mut Rng) -> std::ops::Range<usize> {
+fn some_range(rng: &mut Rng, size: usize) -> std::ops::Range<usize> {
     let start = match rng.u8(..4) {
-        0 => rng.usize(..SIZE - 1),
-        1 => (SIZE / GRANULE) * GRANULE,
+        0 => rng.usize(..size - 1),
+        1 => (size - 1) / GRANULE * GRANULE,
         _ => rng.usize(..4) * GRANULE,
     };
     let length = if rng.u8(..4) == 0 { rng.usize(1..3 * GRANULE) } else { GRANULE };
-    start..(start + length).min(SIZE)
+    start..(start + length).min(size)
 }
 
 /// Changes bitmaps and makes backups, `count` times.
 pub(crate) async fn operate(site: Site<'_>, mut rng: Rng, count: u32) {
     for turn in 0..count {
-        match rng.u8(..10) {
+        match rng.u8(..12) {
             0..4 => back_up(site, &format!("{turn}-{}", rng.u32(..))).await,
             4 => give_up_a_point(site, &mut rng).await,
             5 => begin(site, "user", BitmapAction::Clear("user".to_owned())).await,
             6 => begin(site, "other", add("other")).await,
             7 => begin(site, "user", BitmapAction::Enable("user".to_owned())).await,
             8 => end(site, &mut rng).await,
+            9 | 10 => resize(site, &mut rng).await,
             _ => merge(site).await,
         }
     }
+}
+
+async fn resize(site: Site<'_>, rng: &mut Rng) {
+    let size = MAX_SIZE - rng.usize(..6) * 300;
+    site.model.borrow_mut().begin_resize(size);
+    let done = site.image.resize(size as u64).await;
+    let now = usize::try_from(site.image.size()).expect("a small disk");
+    site.model.borrow_mut().end_resize(now, done.is_ok());
 }
 
 fn add(name: &str) -> BitmapAction {
@@ -111,13 +120,19 @@ async fn begin(site: Site<'_>, name: &str, action: BitmapAction) {
     let enable = matches!(action, BitmapAction::Enable(_));
     let change = site.model.borrow_mut().begin_change(name);
     let done = site.image.transaction(&[action]).await;
+    let found = site.image.bitmaps().await;
+    let disabled = found.iter().any(|bitmap| bitmap.name == name && bitmap.disabled);
     let mut model = site.model.borrow_mut();
     match done {
+        Ok(()) if disabled => model.end_tracking(name),
         // It was enabled all along, so it is relative to what it was.
         Ok(()) if enable && change.known.is_some() => model.unchanged(name, &change),
         Ok(()) => {
             let contents = site.disk.snapshot().read(DATA).expect("the data image").to_vec();
             model.begin_tracking(name, &contents, change.since);
+            if enable {
+                model.keep_old_marks(name);
+            }
         }
         Err(error) if is_refusal(&error) => model.unchanged(name, &change),
         // A crash may find either, until the next commit.
