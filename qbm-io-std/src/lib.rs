@@ -1,2 +1,19 @@
 //! Storage over ordinary files and block devices.
+//!
+//! [`StdFile`] is the storage, [`StdDirectory`] the names beside a descriptor, and [`StdHost`]
+//! the world around them. Their futures are complete when they are first polled: each makes its
+//! system calls at once and blocks the thread meanwhile, so who wants several at a time runs them
+//! on several threads.
 #![forbid(unsafe_code)]
+
+mod directory;
+mod durable;
+mod file;
+mod gate;
+mod host;
+mod zeroes;
+
+pub use directory::{StdDirectory, split};
+pub use file::StdFile;
+pub use gate::GatePolicy;
+pub use host::StdHost;

@@ -1,0 +1,69 @@
+//! Making bytes durable, and remembering that it once failed.
+//!
+//! # Invariant
+//!
+//! After the first failure no call succeeds: the kernel counts pages that it failed to write as
+//! clean, so that a later `fdatasync` would say `Ok` about bytes that are gone.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Whether a sync of one file has failed.
+#[derive(Debug, Default)]
+pub(crate) struct Durable {
+    failed: AtomicBool,
+}
+
+impl Durable {
+    /// Makes everything durable that was written to `file` before the call, and its length.
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        self.latch(|| file.sync_data())
+    }
+
+    /// Makes all names durable that were changed in `directory` before the call.
+    pub(crate) fn sync_names(&self, directory: &File) -> io::Result<()> {
+        // `fdatasync` would not do: ext4 counts a changed entry as no change of the data.
+        self.latch(|| directory.sync_all())
+    }
+
+    /// Writes `bytes` at `offset`; they are durable when it returns.
+    pub(crate) fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.latch(|| match write_through(file, bytes, offset) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                file.write_all_at(bytes, offset)?;
+                file.sync_data()
+            }
+            result => Ok(result?),
+        })
+    }
+
+    fn latch(&self, operation: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(io::Error::other("an earlier sync of this file failed; open it again"));
+        }
+        // A call that began before another one failed may still succeed. It says nothing about
+        // what the other one failed for: its caller has the error.
+        operation().inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
+    }
+}
+
+/// `pwritev2` with `RWF_DSYNC`, until all is written.
+fn write_through(file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let slices = [IoSlice::new(bytes)];
+        match rustix::io::pwritev2(file, &slices, offset, ReadWriteFlags::DSYNC) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

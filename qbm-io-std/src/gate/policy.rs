@@ -1,0 +1,157 @@
+//! What the operator allows beyond the image's directory.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::name::{self, Name};
+use super::refused;
+
+/// The allow file of the machine.
+const SYSTEM_FILE: &str = "/etc/qbm/allow";
+
+/// The most bytes of an allow file that are read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The absolute names that descriptors may use.
+///
+/// # Entries
+///
+/// An entry is an absolute path. Names match it by their text, part by part:
+///
+/// * The very name of an entry is opened as if the operator had given it: symbolic links are
+///   followed, and it may be a regular file or a block device. LVM volumes such as `/dev/vg/lv`
+///   are symbolic links, so each volume wants an entry of its own.
+/// * A name beneath an entry is opened beneath that directory as beneath the image's own: what
+///   lies in it may belong to others, so no symbolic link is followed. Block devices may be used.
+///
+/// # Allow files
+///
+/// `/etc/qbm/allow` and `qbm/allow` in the user's configuration folder (`$XDG_CONFIG_HOME`, or
+/// `~/.config`) hold an entry on each line. Empty lines, and those that start with `#`, say
+/// nothing. A file that others can write counts for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct GatePolicy {
+    /// Invariant: absolute.
+    entries: Vec<PathBuf>,
+    /// The allow files that were looked at, to be named in a refusal.
+    files: Vec<PathBuf>,
+}
+
+impl GatePolicy {
+    /// Allows nothing beyond the image's directory.
+    pub fn closed() -> Self {
+        Self::default()
+    }
+
+    /// Allows what the allow files of the machine and the user say.
+    ///
+    /// A file that cannot be used allows nothing; why is in the second value, an error each.
+    pub fn from_allow_files() -> (Self, Vec<io::Error>) {
+        let mut policy = Self::closed();
+        let mut errors = Vec::new();
+        for file in [Some(PathBuf::from(SYSTEM_FILE)), user_file()].into_iter().flatten() {
+            errors.extend(policy.read_allow_file(&file).err());
+        }
+        (policy, errors)
+    }
+
+    /// Allows `path`, and if it is a directory what is beneath it, as `--allow-path` does.
+    /// A relative path counts from the current directory.
+    ///
+    /// # Errors
+    ///
+    /// If the path is empty, or leads through a `..` that cannot be resolved.
+    pub fn allow(&mut self, path: &Path) -> io::Result<()> {
+        let mut entry = std::path::absolute(path)?;
+        if entry.components().any(|part| part == Component::ParentDir) {
+            entry = entry.canonicalize()?;
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Allows what the allow file `file` says; nothing if there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, belongs to somebody else than root and the user of this
+    /// process, can be written by group or others, or has a line that is not an absolute path.
+    /// Then it allows nothing.
+    pub fn read_allow_file(&mut self, file: &Path) -> io::Result<()> {
+        self.files.push(file.to_owned());
+        let in_file =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened =
+            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file);
+        let entries = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.and_then(|opened| read_entries(&opened)).map_err(in_file)?,
+        };
+        self.entries.extend(entries);
+        Ok(())
+    }
+
+    /// The entry that allows the absolute `name`. The name itself goes before a directory.
+    pub(crate) fn entry_for(&self, name: &Path) -> Option<&Path> {
+        let entries = || self.entries.iter().map(PathBuf::as_path);
+        entries().find(|entry| *entry == name).or_else(|| entries().find(|e| name.starts_with(e)))
+    }
+
+    /// What would allow the absolute `name`.
+    pub(crate) fn advice(&self, name: &Path) -> String {
+        let name = name.display();
+        let mut advice = format!("--allow-path '{name}' would allow it");
+        if !self.files.is_empty() {
+            let files: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+            advice += &format!(", or the line `{name}` in {}", files.join(" or "));
+        }
+        advice
+    }
+}
+
+fn user_file() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(folder.join("qbm/allow"))
+}
+
+fn read_entries(file: &File) -> io::Result<Vec<PathBuf>> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(refused("ignored: it is not a regular file"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if ![0, us].contains(&metadata.uid()) {
+        return Err(refused(format!("ignored: it belongs to user {}", metadata.uid())));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(refused("ignored: others than its owner can write it; chmod go-w"));
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(refused(format!("ignored: it is longer than {MAX_BYTES} bytes")));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    let mut entries = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let plain = line.strip_suffix('/').unwrap_or(line);
+        match name::parse(plain) {
+            Ok(Name::Absolute(entry)) => entries.push(entry.to_owned()),
+            _ => {
+                let number = index + 1;
+                return Err(refused(format!("ignored: line {number} is not an absolute path")));
+            }
+        }
+    }
+    Ok(entries)
+}
