@@ -1,7 +1,7 @@
 //! The chores of the project, as `cargo xtask CHORE`.
 //!
 //! One file a chore. `cargo xtask test` is what CI runs: it installs what it needs and goes through
-//! every step of the table in [`test`]; whatever takes options is a chore of its own too.
+//! every step of the table in [`mod@test`]; whatever takes options is a chore of its own too.
 #![forbid(unsafe_code)]
 
 mod fuzz;
