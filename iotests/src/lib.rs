@@ -1,2 +1,17 @@
-//! What the end-to-end scenarios share.
+//! What the end-to-end scenarios share: programs, seeds, kills and power cuts.
+//!
+//! Everything here is for tests, so whatever goes wrong panics with all that is known about it. A
+//! program or a right that is missing is such a failure too: a test that cannot run has not passed.
 #![forbid(unsafe_code)]
+
+pub mod loop_ext4;
+pub mod program;
+pub mod qbm;
+pub mod seed;
+pub mod victim;
+
+pub use loop_ext4::LoopExt4;
+pub use program::{Finished, run, run_with_input, tool};
+pub use qbm::qbm;
+pub use seed::{Seed, rounds};
+pub use victim::{Moment, Remains, Victim};

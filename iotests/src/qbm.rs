@@ -1,0 +1,63 @@
+//! The program under test, built from this tree.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::program::{run, tool};
+
+/// The program `qbm`, to be given arguments and [run](run()).
+///
+/// The first call in a process builds it, in the profile that the caller itself was built in: the
+/// tests of one crate cannot ask cargo for the program of another.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn qbm() -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(PROGRAM.get_or_init(build))
+}
+
+/// Builds the program; the path is the one that cargo reports.
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate of the workspace");
+    let mut cargo = tool("cargo");
+    cargo.current_dir(root).args(["build", "--quiet", "--message-format=json"]);
+    // The whole workspace decides on the features of dependencies, so that what it has built
+    // already is not built once more.
+    cargo.args(["--workspace", "--bin", "qbm", "--profile", &profile()]);
+    let messages = run(&mut cargo).success().stdout;
+    let executable = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    });
+    executable.expect("cargo says where it put the program")
+}
+
+/// The profile that this process was built in, by the folder it lies in: `PROFILE/deps/NAME`.
+fn profile() -> String {
+    let own = env::current_exe().expect("a process knows its program");
+    let folder = own.ancestors().nth(2).and_then(Path::file_name);
+    match folder.and_then(|name| name.to_str()) {
+        // The folder of the profiles `dev` and `test`; the latter's dependencies are built.
+        Some("debug") => "test".to_owned(),
+        Some(name) => name.to_owned(),
+        None => panic!("{} is not in a target folder", own.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::qbm;
+
+    #[test]
+    fn the_program_is_built_and_found() {
+        let program = qbm();
+        assert!(std::path::Path::new(program.get_program()).is_file(), "{program:?}");
+        assert_eq!(program.get_program(), qbm().get_program());
+    }
+}

@@ -1,0 +1,104 @@
+//! The programs that the tests need beside the Rust toolchain, installed where they are missing.
+//!
+//! Nothing is asked of the system's package manager while nothing is missing, so that a machine
+//! that has them all needs neither root nor a network.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// A program, and the Debian package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: [Tool; 6] = [
+    // The reference that the program is run beside.
+    Tool { program: "qemu-img", package: "qemu-utils" },
+    // The file system that the power is cut under: made, attached, and shut down.
+    Tool { program: "mke2fs", package: "e2fsprogs" },
+    Tool { program: "losetup", package: "mount" },
+    Tool { program: "xfs_io", package: "xfsprogs" },
+    // Counts the system calls of a write.
+    Tool { program: "strace", package: "strace" },
+    // Builds the fuzzing engine.
+    Tool { program: "c++", package: "g++" },
+];
+
+/// Installs the tools that are missing.
+///
+/// # Errors
+///
+/// If some are missing and cannot be installed; the message names their packages.
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|tool| !is_installed(tool.program)).map(|tool| tool.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(&missing)
+        .with_context(|| format!("the tests need the Debian packages {}", missing.join(" ")))
+}
+
+/// Installs the subcommand `cargo NAME` from source unless it is there.
+///
+/// # Errors
+///
+/// If it cannot be built.
+pub(crate) fn ensure_cargo_subcommand(name: &str, version: &str) -> Result<()> {
+    let package = format!("cargo-{name}");
+    let is_there = Command::new(&package).arg("--version").output();
+    if is_there.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    process::run(&mut process::cargo(["install", "--locked", "--version", version, &package]))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if !is_installed("apt-get") {
+        bail!("there is no apt-get here; install their like by hand");
+    }
+    process::run(as_root("apt-get")?.arg("update"))?;
+    let mut apt = as_root("apt-get")?;
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    process::run(&mut apt)
+}
+
+/// `program` run as root, by sudo if need be and if it asks for no password.
+fn as_root(program: &str) -> Result<Command> {
+    let environment = "DEBIAN_FRONTEND=noninteractive";
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let mut command = process::command(if is_root { "env" } else { "sudo" });
+    if !is_root {
+        if !is_installed("sudo") {
+            bail!("this is not root, and there is no sudo");
+        }
+        command.args(["--non-interactive", "env"]);
+    }
+    command.args([environment, program]);
+    Ok(command)
+}
+
+/// Whether `program` is in the search path or where the system's own programs are.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path);
+    let system = ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).to_owned());
+    folders.chain(system).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_installed;
+
+    #[test]
+    fn a_program_is_found_by_its_whole_name_only() {
+        assert!(is_installed("sh"));
+        assert!(!is_installed("sh-that-nobody-has"));
+    }
+}
