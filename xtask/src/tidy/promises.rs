@@ -1,20 +1,21 @@
 //! The tests that the documentation names exist.
 //!
-//! A page such as docs/guarantees.md names the tests that hold a promise on lines of the form
+//! A page such as docs/guarantees.md names the tests that hold a promise, each after a label:
 //!
 //! ```text
-//! test: `qbm-sim/tests/crash.rs::acknowledged_marks_survive_every_crash`, `xtask/src/main.rs::...`
+//! * test: `acknowledged_marks_survive_every_crash`
+//! * test: `qbm-sim/tests/crash.rs::acknowledged_marks_survive_every_crash`, for the simulator
 //! ```
 //!
-//! that is, the path of a file from the root of the tree, `::`, and the name of a test in it.
+//! The path, from the root of the tree, says which test is meant where several have the name.
 
 use super::Finding;
 use super::tree::Tree;
 
-/// What begins a line's list of tests.
+/// What stands before a test's name.
 const LABEL: &str = "test: `";
 
-/// Names on a `test:` line, in any Markdown file, that no test has.
+/// Names after the label, in any Markdown file, that no test has.
 pub(super) fn named_tests(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files_with("md") {
@@ -30,22 +31,25 @@ pub(super) fn named_tests(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The names in backticks after the label.
+/// The names in backticks, each right after a label.
 fn names_on(line: &str) -> impl Iterator<Item = &str> {
-    let list = line.find(LABEL).map_or("", |start| &line[start..]);
-    // What stands between an odd and an even backtick is a name.
-    list.split('`').skip(1).step_by(2)
+    line.split(LABEL).skip(1).filter_map(|rest| rest.split('`').next())
 }
 
-/// Whether `FILE::TEST` is a function marked as a test in a file of the tree.
+/// Whether `TEST` is a test in some file of the tree, or `FILE::TEST` one in that file.
 fn is_test(tree: &Tree, name: &str) -> bool {
-    let Some((path, test)) = name.rsplit_once("::") else { return false };
+    match name.rsplit_once("::") {
+        Some((path, test)) => tree.text(path).is_some_and(|text| has_test(text, test)),
+        None => tree.files_with("rs").any(|(_, text)| has_test(text, name)),
+    }
+}
+
+/// Whether the code has a function `test` that is marked as a test.
+fn has_test(code: &str, test: &str) -> bool {
     let function = format!("fn {test}(");
-    tree.text(path).is_some_and(|text| {
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        let place = lines.iter().position(|line| line.starts_with(&function));
-        place.is_some_and(|place| has_test_attribute(&lines[..place]))
-    })
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let places = (0..lines.len()).filter(|place| lines[*place].starts_with(&function));
+    places.map(|place| &lines[..place]).any(has_test_attribute)
 }
 
 /// Whether the attributes and comments right before a function have `#[test]` among them.
@@ -68,14 +72,15 @@ mod tests {
 
     #[test]
     fn a_test_that_exists_is_fine() {
-        assert!(missing("P1, test: `a/tests/b.rs::holds`").is_empty());
+        assert!(missing("P1, test: `holds`: not after `kill -9` only").is_empty());
+        assert!(missing("test: `a/tests/b.rs::holds`, test: `holds`").is_empty());
         assert!(missing("`no::list` and no label").is_empty());
     }
 
     #[test]
     fn a_name_that_is_no_test_is_found() {
-        for name in ["a/tests/b.rs::gone", "a/tests/c.rs::holds", "a/tests/b.rs::helper", "holds"] {
-            let page = format!("test: `a/tests/b.rs::holds`, `{name}`");
+        for name in ["a/tests/b.rs::gone", "a/tests/c.rs::holds", "helper", "gone", ""] {
+            let page = format!("test: `holds`, test: `{name}`");
             assert_eq!(missing(&page), [format!("there is no test '{name}'")]);
         }
     }
