@@ -1,4 +1,17 @@
-//! The program `qbm`.
+//! `qbm`: parses the command line, runs the command, and says in one line what went wrong.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use qbm_cli::{Program, run};
+
+fn main() -> ExitCode {
+    match run(Program::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("qbm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

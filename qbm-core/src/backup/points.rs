@@ -39,6 +39,13 @@ impl Points {
         self.entries.iter().find(|entry| entry.point.id == id)
     }
 
+    /// How many points a restore of the point `id` reads: itself and those behind it.
+    pub(super) fn depth(&self, id: Id) -> usize {
+        let parent = |id: &Id| self.by_id(*id)?.point.parent;
+        // A cycle is as deep as there are points.
+        std::iter::successors(Some(id), parent).take(self.entries.len()).count()
+    }
+
     /// The point that `text` means: a name, an id, or `latest`.
     pub fn find(&self, text: &str) -> Option<&PointEntry> {
         if text == "latest" {

@@ -7,6 +7,7 @@ use super::contents::{self, Selection, Written};
 use super::digest::Digest;
 use super::points::{DESCRIPTOR_SUFFIX, Points, points};
 use crate::bits::Bits;
+use crate::chain::MAX_LAYERS;
 use crate::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SegmentRef,
 };
@@ -49,6 +50,8 @@ pub enum FullReason {
     NoParent,
     /// The point that the bitmap is relative to is not in the target.
     ParentMissing,
+    /// Another point would make the chain longer than can be opened.
+    ChainTooLong,
 }
 
 impl FullReason {
@@ -58,6 +61,7 @@ impl FullReason {
             Self::Requested => "requested",
             Self::NoParent => "no-parent",
             Self::ParentMissing => "parent-missing",
+            Self::ChainTooLong => "chain-too-long",
         }
     }
 
@@ -66,6 +70,7 @@ impl FullReason {
         match self {
             Self::Requested => "a full backup was asked for",
             Self::NoParent => "the bitmap is not relative to any earlier backup",
+            Self::ChainTooLong => "the chain of points would be longer than can be opened",
             Self::ParentMissing => "the backup that the bitmap is relative to is not in the target",
         }
     }
@@ -200,6 +205,7 @@ fn kind(parent: Option<Id>, points: &Points, options: &BackupOptions) -> Kind {
         _ if options.full => Kind::Full(FullReason::Requested),
         None => Kind::Full(FullReason::NoParent),
         Some(parent) if points.by_id(parent).is_none() => Kind::Full(FullReason::ParentMissing),
+        Some(parent) if points.depth(parent) >= MAX_LAYERS => Kind::Full(FullReason::ChainTooLong),
         Some(parent) => Kind::Incremental { parent },
     }
 }

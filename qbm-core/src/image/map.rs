@@ -19,6 +19,15 @@ pub struct Extent {
 }
 
 impl<D: Directory> Image<D> {
+    /// The name of the data image of the layer at `depth`, from 0 at the top.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such layer.
+    pub fn layer_name(&self, depth: usize) -> &str {
+        &self.chain.layer(depth).name
+    }
+
     /// What the first bytes of `range` are, as far as they are alike. `range` is not empty.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl<D: Directory> Image<D> {
             self.directory.sync().await
         };
         if let Err(error) = written.await {
-            self.remove_files(&[name.clone()]).await;
+            self.remove_files(std::slice::from_ref(&name)).await;
             return Err(Error::io(&name, "write")(error));
         }
         let old = segment.file().name.clone();

@@ -1,0 +1,128 @@
+//! `qbm bitmap`: operations on bitmaps, with the options of `qemu-img bitmap`.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use futures_executor::block_on;
+use qbm_core::image::BitmapAction;
+use qbm_core::{Access, Granularity};
+
+use crate::open::ImageArgs;
+use crate::size;
+
+/// Add, remove, clear, enable, disable or merge a bitmap
+///
+/// Several actions in one call are done in their order, all of them or none.
+#[derive(Args, Debug)]
+pub struct BitmapArgs {
+    #[command(flatten)]
+    actions: Actions,
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The bitmap
+    name: String,
+    /// Bytes that a bit of an added bitmap stands for: a power of two, 512 to 2G [default: 64k]
+    #[arg(short, long, value_name = "SIZE", value_parser = granularity)]
+    granularity: Option<Granularity>,
+}
+
+fn granularity(text: &str) -> Result<Granularity, String> {
+    Granularity::from_bytes(size::parse(text)?)
+        .ok_or_else(|| format!("'{text}' is not a power of two from 512 to 2G"))
+}
+
+/// What is to be done, in the order of the command line.
+#[derive(Clone, Debug)]
+struct Actions(Vec<Action>);
+
+#[derive(Clone, Debug)]
+enum Action {
+    Add,
+    Remove,
+    Clear,
+    Enable,
+    Disable,
+    Merge(String),
+}
+
+/// The actions that are flags, and what they say of themselves.
+const FLAGS: [(&str, &str, Action); 5] = [
+    ("add", "Add the bitmap; it records from now on", Action::Add),
+    ("remove", "Remove the bitmap", Action::Remove),
+    ("clear", "Take all its marks away", Action::Clear),
+    ("enable", "Let it record again", Action::Enable),
+    ("disable", "Let it record no more", Action::Disable),
+];
+
+impl Args for Actions {
+    fn augment_args(command: Command) -> Command {
+        let flag =
+            |(name, help, _)| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+        let merge = Arg::new("merge")
+            .long("merge")
+            .value_name("SOURCE")
+            .help("Mark what the bitmap SOURCE of the same image marks, too")
+            .action(ArgAction::Append);
+        FLAGS.map(flag).into_iter().chain([merge]).fold(command, Command::arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Actions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut actions: Vec<(usize, Action)> = Vec::new();
+        for (name, _, action) in FLAGS {
+            if matches.value_source(name) == Some(ValueSource::CommandLine) {
+                actions.extend(matches.index_of(name).map(|index| (index, action)));
+            }
+        }
+        let sources = matches.get_many::<String>("merge").into_iter().flatten();
+        let indices = matches.indices_of("merge").into_iter().flatten();
+        actions.extend(indices.zip(sources).map(|(i, source)| (i, Action::Merge(source.clone()))));
+        actions.sort_by_key(|(index, _)| *index);
+        Ok(Self(actions.into_iter().map(|(_, action)| action).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Why nothing was done.
+pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
+    let BitmapArgs { actions: Actions(actions), image, name, granularity } = args;
+    if actions.is_empty() {
+        bail!("need at least one of --add, --remove, --clear, --enable, --disable or --merge");
+    }
+    let adds = actions.iter().any(|action| matches!(action, Action::Add));
+    if granularity.is_some() && !adds {
+        bail!("--granularity goes with --add");
+    }
+    let granularity = granularity.unwrap_or(Granularity::DEFAULT);
+    let to_core = |action| match action {
+        Action::Add => BitmapAction::Add { name: name.clone(), granularity, disabled: false },
+        Action::Remove => BitmapAction::Remove(name.clone()),
+        Action::Clear => BitmapAction::Clear(name.clone()),
+        Action::Enable => BitmapAction::Enable(name.clone()),
+        Action::Disable => BitmapAction::Disable(name.clone()),
+        Action::Merge(source) => BitmapAction::Merge { target: name.clone(), source },
+    };
+    let actions: Vec<_> = actions.into_iter().map(to_core).collect();
+    let image = image.open(Access::Write, false)?;
+    let done = block_on(image.transaction(&actions));
+    // Closed either way: a refused action changes nothing.
+    let closed = block_on(image.close());
+    done?;
+    closed?;
+    Ok(ExitCode::SUCCESS)
+}

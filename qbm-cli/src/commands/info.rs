@@ -1,0 +1,217 @@
+//! `qbm info`: what an image is, from its descriptor alone.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use futures_executor::block_on;
+use qbm_core::descriptor::{
+    Bitmap, BitmapKind, Descriptor, Durability, Format, MAX_DESCRIPTOR_BYTES,
+};
+use qbm_core::{Access, Directory, directory::read_whole};
+use serde_json::{Value, json};
+
+use crate::open::ImageArgs;
+use crate::output::{self, Output};
+
+/// Show what an image is
+///
+/// Reads the descriptor and nothing else, so it works while a program has the image open.
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Also open the bitmaps, and count their marks
+    #[arg(long)]
+    marks: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// If the descriptor cannot be read, or with `--marks` a bitmap.
+pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
+    let descriptor = read(&args.image)?;
+    let size = match descriptor.size {
+        Some(size) => size,
+        // A descriptor of another program: its data image says.
+        None => args.image.open(Access::Read, true)?.size(),
+    };
+    let marks = if args.marks { count(&args.image)? } else { Vec::new() };
+    let info = describe(args, &descriptor, size, &marks);
+    match args.output {
+        Output::Json => output::print_json(&info),
+        Output::Human => print(&info),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(image: &ImageArgs) -> anyhow::Result<Descriptor> {
+    let (directory, name) = image.gate.place(&image.image)?;
+    let path = || image.image.display().to_string();
+    let text = block_on(async {
+        let file = directory.open(&name, Access::Read).await?;
+        read_whole(&file, MAX_DESCRIPTOR_BYTES).await
+    });
+    let text = text.with_context(path)?;
+    Descriptor::parse(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path()))
+}
+
+/// The marked bytes of each dirty bitmap.
+fn count(image: &ImageArgs) -> anyhow::Result<Vec<(String, u64)>> {
+    let image = image.open(Access::Read, true)?;
+    let bitmaps = block_on(image.bitmaps());
+    let bytes = |marked: u64, granularity: u64| (marked * granularity).min(image.size());
+    Ok(bitmaps
+        .into_iter()
+        .map(|bitmap| (bitmap.name, bytes(bitmap.marked, bitmap.granularity.bytes())))
+        .collect())
+}
+
+/// The facts, in the words of `qemu-img info --output=json`.
+fn describe(args: &InfoArgs, descriptor: &Descriptor, size: u64, marks: &[(String, u64)]) -> Value {
+    let bitmaps: Vec<Value> = descriptor
+        .bitmaps
+        .iter()
+        .filter(|bitmap| bitmap.kind == BitmapKind::Dirty)
+        .map(|bitmap| bitmap_facts(bitmap, descriptor.in_use.is_some(), marks))
+        .collect();
+    let mut data = json!({
+        "data-file": descriptor.image.file,
+        "data-file-format": format_name(descriptor.image.format),
+        "durability": durability_name(descriptor.durability),
+        "generation": descriptor.generation,
+        "bitmaps": bitmaps,
+    });
+    if let Some(id) = descriptor.id {
+        data["id"] = json!(id.to_string());
+    }
+    if let Some(in_use) = &descriptor.in_use {
+        data["in-use"] = json!({
+            "pid": in_use.pid,
+            "program": in_use.program,
+            "since": output::time(in_use.since),
+        });
+    }
+    if let Some(point) = &descriptor.point {
+        data["point"] = json!({
+            "id": point.id.to_string(),
+            "parent": point.parent.map(|id| id.to_string()),
+            "created": output::time(point.created),
+            "bitmap": point.bitmap,
+            "stored": point.stored,
+        });
+    }
+    let mut info = json!({
+        "filename": args.image.image.display().to_string(),
+        "format": "qbm",
+        "virtual-size": size,
+        "dirty-flag": descriptor.in_use.is_some(),
+        "format-specific": { "type": "qbm", "data": data },
+    });
+    if let Some(BitmapKind::Allocation { backing: Some(backing) }) =
+        descriptor.allocation().map(|bitmap| &bitmap.kind)
+    {
+        info["backing-filename"] = json!(backing.file);
+        info["backing-filename-format"] = json!(format_name(backing.format));
+    }
+    info
+}
+
+fn bitmap_facts(bitmap: &Bitmap, in_use: bool, marks: &[(String, u64)]) -> Value {
+    let mut flags = Vec::new();
+    if in_use {
+        flags.push("in-use");
+    }
+    if !bitmap.disabled {
+        flags.push("auto");
+    }
+    let mut facts = json!({
+        "name": bitmap.name,
+        "granularity": bitmap.granularity.bytes(),
+        "flags": flags,
+        "persistent": true,
+    });
+    if let Some((_, count)) = marks.iter().find(|(name, _)| *name == bitmap.name) {
+        facts["count"] = json!(count);
+    }
+    if let Some(doubt) = bitmap.doubt {
+        facts["doubt"] = json!({ "code": doubt.code(), "reason": doubt.sentence() });
+    }
+    let points: Vec<_> = bitmap
+        .segments
+        .iter()
+        .filter_map(|segment| segment.point)
+        .map(|id| id.to_string())
+        .collect();
+    if !points.is_empty() {
+        facts["points"] = json!(points);
+    }
+    facts
+}
+
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Raw => "raw",
+        Format::Qbm => "qbm",
+    }
+}
+
+fn durability_name(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Exact => "exact",
+        Durability::Close => "close",
+    }
+}
+
+/// The same facts for people.
+fn print(info: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let size = info["virtual-size"].as_u64().unwrap_or(0);
+    let data = &info["format-specific"]["data"];
+    println!("image: {}", text(&info["filename"]));
+    println!("file format: qbm");
+    println!("virtual size: {} ({size} bytes)", output::bytes(size));
+    println!("data file: {}", text(&data["data-file"]));
+    println!("data file format: {}", text(&data["data-file-format"]));
+    if let Some(backing) = info["backing-filename"].as_str() {
+        println!("backing file: {backing}");
+        println!("backing file format: {}", text(&info["backing-filename-format"]));
+    }
+    println!("durability: {}", text(&data["durability"]));
+    if let Some(in_use) = data["in-use"].as_object() {
+        let (program, since) = (text(&in_use["program"]), text(&in_use["since"]));
+        println!(
+            "in use: by {program} (pid {}) since {since}, or not closed cleanly",
+            in_use["pid"]
+        );
+    }
+    if let Some(point) = data["point"].as_object() {
+        println!("backup point: {} of {}", text(&point["id"]), text(&point["created"]));
+    }
+    let bitmaps = data["bitmaps"].as_array().map_or(&[][..], Vec::as_slice);
+    for bitmap in bitmaps {
+        print_bitmap(bitmap);
+    }
+}
+
+fn print_bitmap(bitmap: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let granularity = bitmap["granularity"].as_u64().unwrap_or(0);
+    let enabled = bitmap["flags"].as_array().is_some_and(|flags| flags.contains(&json!("auto")));
+    let state = if enabled { "recording" } else { "disabled" };
+    let count = bitmap["count"].as_u64();
+    let count = count.map_or(String::new(), |count| format!(", {} marked", output::bytes(count)));
+    println!(
+        "bitmap: {}, granularity {}, {state}{count}",
+        text(&bitmap["name"]),
+        output::bytes(granularity)
+    );
+    if let Some(doubt) = bitmap["doubt"].as_object() {
+        println!("    doubtful ({}): {}", text(&doubt["code"]), text(&doubt["reason"]));
+    }
+}

@@ -1,0 +1,14 @@
+//! The commands, one file each.
+
+pub mod backup;
+pub mod bitmap;
+pub mod check;
+pub mod compare;
+pub mod create;
+pub mod info;
+pub mod man;
+pub mod map;
+pub mod points;
+pub mod resize;
+pub mod restore;
+pub mod verify;

@@ -1,0 +1,77 @@
+//! The program `qbm`, as a library that its thin `main` and the tests share.
+//!
+//! Each command is a file of [`commands`]. What they have in common is how an image is opened
+//! ([`open`]), how sizes are read ([`size`]) and written ([`output`]), and progress.
+#![forbid(unsafe_code)]
+
+pub mod commands;
+pub mod drill;
+pub mod open;
+pub mod output;
+pub mod progress;
+pub mod size;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Crash-safe dirty bitmaps for any disk image, and incremental backups by them.
+#[derive(Debug, Parser)]
+#[command(name = "qbm", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qbm create --data-file vm.raw vm.qbm     track a raw disk, which is not touched
+  qbm io -c 'write -P 7 0 1M' vm.qbm       write through the image, so that it is marked
+  qbm backup vm.qbm /backup/vm             full the first time, incremental after that
+  qbm restore /backup/vm restored.raw      the newest point, as a raw disk
+  qbm drill                                kill a writer again and again, and count lost marks";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(commands::create::CreateArgs),
+    Info(commands::info::InfoArgs),
+    Map(commands::map::MapArgs),
+    Check(commands::check::CheckArgs),
+    Bitmap(commands::bitmap::BitmapArgs),
+    Resize(commands::resize::ResizeArgs),
+    Compare(commands::compare::CompareArgs),
+    Backup(commands::backup::BackupArgs),
+    Points(commands::points::PointsArgs),
+    Restore(commands::restore::RestoreArgs),
+    Verify(commands::verify::VerifyArgs),
+    Drill(drill::DrillArgs),
+    #[command(hide = true)]
+    DrillWriter(drill::writer::WriterArgs),
+    #[command(hide = true)]
+    Man(commands::man::ManArgs),
+}
+
+/// Runs the program; the error is what to print.
+///
+/// # Errors
+///
+/// Whatever the command failed with; nothing was changed then unless it says otherwise.
+pub fn run(program: Program) -> anyhow::Result<ExitCode> {
+    match program.command {
+        Command::Create(args) => commands::create::run(args),
+        Command::Info(args) => commands::info::run(&args),
+        Command::Map(args) => commands::map::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Bitmap(args) => commands::bitmap::run(args),
+        Command::Resize(args) => commands::resize::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
+        Command::Points(args) => commands::points::run(&args),
+        Command::Restore(args) => commands::restore::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Drill(args) => drill::run(&args),
+        Command::DrillWriter(args) => drill::writer::run(&args),
+        Command::Man(args) => commands::man::run(&args),
+    }
+}

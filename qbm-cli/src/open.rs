@@ -1,0 +1,111 @@
+//! Opening what the command line names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use futures_executor::block_on;
+use qbm_core::image::OpenOptions;
+use qbm_core::{Access, Host, Image};
+use qbm_io_std::{GatePolicy, StdDirectory, StdFile, StdHost, split};
+
+/// An image on files.
+pub type FileImage = Image<StdDirectory>;
+
+/// Which files may be opened beyond those in the image's directory.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GateArgs {
+    /// Let descriptors name files in DIR, by their absolute names
+    #[arg(long, value_name = "DIR")]
+    pub allow_path: Vec<PathBuf>,
+}
+
+/// An image, and how it is opened.
+#[derive(Args, Clone, Debug)]
+pub struct ImageArgs {
+    /// The image's descriptor
+    pub image: PathBuf,
+    /// Take FILE for the data image, whatever the descriptor names
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<PathBuf>,
+    /// Which other files may be opened.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// The world around every image of this process.
+pub fn host() -> Arc<dyn Host> {
+    Arc::new(StdHost)
+}
+
+impl GateArgs {
+    /// What the command line and the allow files let a descriptor name.
+    ///
+    /// # Errors
+    ///
+    /// If a path of the command line cannot be.
+    pub fn policy(&self) -> anyhow::Result<GatePolicy> {
+        let (mut policy, errors) = GatePolicy::from_allow_files();
+        for error in errors {
+            eprintln!("qbm: warning: {error}");
+        }
+        for path in &self.allow_path {
+            policy.allow(path).with_context(|| format!("--allow-path {}", path.display()))?;
+        }
+        Ok(policy)
+    }
+
+    /// Opens the directory `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn directory(&self, path: &Path) -> anyhow::Result<StdDirectory> {
+        StdDirectory::open(path, self.policy()?).with_context(|| path.display().to_string())
+    }
+
+    /// Opens the image with the descriptor `path`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open`].
+    pub fn image(&self, path: &Path, options: OpenOptions<StdFile>) -> anyhow::Result<FileImage> {
+        let (directory, name) = self.place(path)?;
+        Ok(block_on(Image::open(directory, &name, options, host()))?)
+    }
+
+    /// The directory of the descriptor `path`, and its name there.
+    ///
+    /// # Errors
+    ///
+    /// If the path has no file name, or its directory cannot be opened.
+    pub fn place(&self, path: &Path) -> anyhow::Result<(StdDirectory, String)> {
+        let (directory, name) = split(path).with_context(|| path.display().to_string())?;
+        Ok((self.directory(&directory)?, name))
+    }
+}
+
+impl ImageArgs {
+    /// Opens the image for `access`; `shared` reads it although a program writes to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open`].
+    pub fn open(&self, access: Access, shared: bool) -> anyhow::Result<FileImage> {
+        let data = self.data(access)?;
+        self.gate.image(&self.image, OpenOptions { access, data, shared })
+    }
+
+    /// The data image that the command line names.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn data(&self, access: Access) -> anyhow::Result<Option<StdFile>> {
+        let open = |path: &PathBuf| {
+            StdFile::open_operator(path, access).with_context(|| path.display().to_string())
+        };
+        self.data_file.as_ref().map(open).transpose()
+    }
+}
