@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::durable::Durable;
 use crate::gate::open;
+use crate::lock::Locks;
 use crate::zeroes;
 
 /// An open regular file or block device.
@@ -23,6 +24,7 @@ pub struct StdFile {
     file: File,
     kind: Kind,
     durable: Durable,
+    locks: Locks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl StdFile {
             let what = format!("it is {}, not a file or block device", describe(kind));
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         };
-        Ok(Self { file, kind, durable: Durable::default() })
+        Ok(Self { file, kind, durable: Durable::default(), locks: Locks::default() })
     }
 
     /// Whether it is a block device.
@@ -180,8 +182,8 @@ impl Storage for StdFile {
         }))
     }
 
-    async fn lock(&self, _lock: Lock) -> io::Result<()> {
-        Ok(())
+    async fn lock(&self, lock: Lock) -> io::Result<()> {
+        self.locks.take(&self.file, lock)
     }
 
     fn limits(&self) -> Limits {

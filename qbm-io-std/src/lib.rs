@@ -10,7 +10,9 @@ mod directory;
 mod durable;
 mod file;
 mod gate;
+mod holder;
 mod host;
+mod lock;
 mod zeroes;
 
 pub use directory::{StdDirectory, split};

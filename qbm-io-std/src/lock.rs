@@ -1,0 +1,119 @@
+//! The byte-range locks that QEMU takes on images, so that it and we exclude each other.
+//!
+//! QEMU numbers what a user of an image may do: 0 is to read consistent data, 1 to write, 2 to
+//! write without changing, 3 to resize. Who does `i` holds a shared lock on byte `100 + i`, and
+//! who forbids it to others one on byte `200 + i`. Nobody waits for a lock: the bytes are taken
+//! first, and then it is looked whether another user holds a byte that speaks against them. Two
+//! users who come at the same instant may so refuse each other; never do both get in.
+//!
+//! The locks are OFD locks. They belong to the open file description: they go when this handle
+//! and its duplicates are closed, and another handle in this very process conflicts like one
+//! elsewhere. On a block device they hold among those who open the same device node.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use qbm_core::Lock;
+
+use crate::holder;
+
+/// Where the bytes of what is done start.
+const USED: u8 = 100;
+/// Where the bytes of what is forbidden to others start.
+const FORBIDDEN: u8 = 200;
+
+/// [`Lock::Read`]: reads; others may not write and not resize.
+const READ: &[u8] = &[USED, FORBIDDEN + 1, FORBIDDEN + 3];
+/// [`Lock::Write`]: reads, writes and resizes; others may do nothing that changes the file.
+const WRITE: &[u8] = &[USED, USED + 1, USED + 3, FORBIDDEN + 1, FORBIDDEN + 2, FORBIDDEN + 3];
+
+/// The locks of one handle.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    held: Mutex<&'static [u8]>,
+}
+
+impl Locks {
+    /// Takes `lock` on `file` in place of what is held, or leaves that as it was.
+    pub(crate) fn take(&self, file: &File, lock: Lock) -> io::Result<()> {
+        let wanted = match lock {
+            Lock::Read => READ,
+            Lock::Write => WRITE,
+        };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let added = || wanted.iter().filter(|byte| !held.contains(byte));
+        let taken = added()
+            .try_for_each(|byte| take_shared(file, *byte))
+            .and_then(|()| wanted.iter().try_for_each(|byte| look_for(file, opponent(*byte))));
+        if let Err(refusal) = taken {
+            added().try_for_each(|byte| release(file, *byte))?;
+            return Err(refusal.into_error(file));
+        }
+        let left = held.iter().filter(|byte| !wanted.contains(byte));
+        left.copied().try_for_each(|byte| release(file, byte))?;
+        *held = wanted;
+        Ok(())
+    }
+}
+
+/// The byte that speaks against holding `byte`.
+fn opponent(byte: u8) -> u8 {
+    if byte >= FORBIDDEN { byte - FORBIDDEN + USED } else { byte - USED + FORBIDDEN }
+}
+
+/// Why a lock was not taken.
+enum Refusal {
+    /// Another handle holds this byte.
+    Held(u8),
+    Failed(Errno),
+}
+
+impl Refusal {
+    fn into_error(self, file: &File) -> io::Error {
+        match self {
+            Self::Held(byte) => {
+                io::Error::new(io::ErrorKind::ResourceBusy, holder::describe(file, byte))
+            }
+            Self::Failed(errno) => errno.into(),
+        }
+    }
+}
+
+fn take_shared(file: &File, byte: u8) -> Result<(), Refusal> {
+    let request = request(libc::F_RDLCK, byte);
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&request)) {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EACCES) => Err(Refusal::Held(byte)),
+        Err(errno) => Err(Refusal::Failed(errno)),
+    }
+}
+
+/// Refuses if another handle holds `byte`.
+fn look_for(file: &File, byte: u8) -> Result<(), Refusal> {
+    let mut answer = request(libc::F_WRLCK, byte);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut answer)).map_err(Refusal::Failed)?;
+    if libc::c_int::from(answer.l_type) == libc::F_UNLCK {
+        Ok(())
+    } else {
+        Err(Refusal::Held(byte))
+    }
+}
+
+fn release(file: &File, byte: u8) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&request(libc::F_UNLCK, byte)))?;
+    Ok(())
+}
+
+fn request(kind: libc::c_int, byte: u8) -> libc::flock {
+    libc::flock {
+        l_type: kind.try_into().expect("the kinds of locks are 0, 1 and 2"),
+        l_whence: 0, // SEEK_SET
+        l_start: byte.into(),
+        l_len: 1,
+        l_pid: 0, // as OFD locks want it
+    }
+}
