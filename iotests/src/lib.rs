@@ -4,6 +4,7 @@
 //! program or a right that is missing is such a failure too: a test that cannot run has not passed.
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 pub mod loop_ext4;
 pub mod program;
 pub mod qbm;

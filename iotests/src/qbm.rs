@@ -38,10 +38,12 @@ fn build() -> PathBuf {
     executable.expect("cargo says where it put the program")
 }
 
-/// The profile that this process was built in, by the folder it lies in: `PROFILE/deps/NAME`.
+/// The profile that this process was built in, by the folder it lies in: `PROFILE/deps/NAME` for a
+/// test, `PROFILE/NAME` for a program.
 fn profile() -> String {
     let own = env::current_exe().expect("a process knows its program");
-    let folder = own.ancestors().nth(2).and_then(Path::file_name);
+    let mut folders = own.ancestors().skip(1).filter_map(Path::file_name);
+    let folder = folders.find(|name| *name != "deps");
     match folder.and_then(|name| name.to_str()) {
         // The folder of the profiles `dev` and `test`; the latter's dependencies are built.
         Some("debug") => "test".to_owned(),

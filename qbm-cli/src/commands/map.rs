@@ -57,7 +57,7 @@ fn print_marks(image: &FileImage, name: &str, output: Output) -> anyhow::Result<
             _ if range.is_empty() => {}
             Output::Json => list.add(&json!({ "start": start, "length": length, "dirty": dirty })),
             Output::Human if dirty => {
-                println!("{:<16}{:<16}yes", format!("{start:#x}"), format!("{length:#x}"));
+                println!("{:<16}{:<16}yes", hex(start), hex(length));
             }
             Output::Human => {}
         }
@@ -125,7 +125,7 @@ fn alike(a: &Extent, b: &Extent) -> bool {
 }
 
 fn hex(number: u64) -> String {
-    format!("{number:#x}")
+    if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
 }
 
 /// A JSON list that is printed as it comes, so that memory does not follow the disk.

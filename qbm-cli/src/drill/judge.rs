@@ -60,6 +60,22 @@ impl Tally {
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.flushed_lost == 0 && self.wrong_restores == 0
     }
+
+    /// Adds what another drill found.
+    pub fn add(&mut self, other: Self) {
+        self.judged += other.judged;
+        self.writes += other.writes;
+        self.changed += other.changed;
+        self.kept += other.kept;
+        self.lost += other.lost;
+        self.false_marks += other.false_marks;
+        self.flushed += other.flushed;
+        self.flushed_lost += other.flushed_lost;
+        self.restores += other.restores;
+        self.wrong_restores += other.wrong_restores;
+        self.full_bytes += other.full_bytes;
+        self.incremental_bytes += other.incremental_bytes;
+    }
 }
 
 /// Who knows what was promised.
