@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod drill;
+pub mod io;
 pub mod open;
 pub mod output;
 pub mod progress;
@@ -41,6 +42,7 @@ enum Command {
     Bitmap(commands::bitmap::BitmapArgs),
     Resize(commands::resize::ResizeArgs),
     Compare(commands::compare::CompareArgs),
+    Io(io::IoArgs),
     Backup(commands::backup::BackupArgs),
     Points(commands::points::PointsArgs),
     Restore(commands::restore::RestoreArgs),
@@ -66,6 +68,7 @@ pub fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Bitmap(args) => commands::bitmap::run(args),
         Command::Resize(args) => commands::resize::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Io(args) => io::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Points(args) => commands::points::run(&args),
         Command::Restore(args) => commands::restore::run(&args),

@@ -1,13 +1,35 @@
 //! Sizes on the command line, by the rules of qemu-img.
 
+use std::fmt;
+
+/// Why a text is no size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeError {
+    /// It is not a number with a suffix that we know.
+    Nonsense,
+    /// It is more than a disk can have.
+    TooLarge,
+}
+
+impl fmt::Display for SizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nonsense => "not a size such as 4096, 64k or 1.5G",
+            Self::TooLarge => "more than a disk can have, which is 8 EiB",
+        })
+    }
+}
+
+impl std::error::Error for SizeError {}
+
 /// Reads a size: a number, with a fraction or in hexadecimal, and a suffix `b`, `k`, `M`, `G`,
 /// `T`, `P` or `E` in either case, which stand for powers of 1024. Without one it is bytes.
 ///
 /// # Errors
 ///
 /// What is wrong with `text`.
-pub fn parse(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size such as 4096, 64k or 1.5G");
+pub fn parse(text: &str) -> Result<u64, SizeError> {
+    let wrong = || SizeError::Nonsense;
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         return u64::from_str_radix(digits, 16).map_err(|_| wrong());
     }
@@ -20,7 +42,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 15 {
         return Err(wrong());
     }
-    let too_large = || format!("'{text}' is more than 8 EiB");
+    let too_large = || SizeError::TooLarge;
     let whole: u64 = whole.parse().map_err(|_| too_large())?;
     let whole = whole.checked_mul(1 << shift).ok_or_else(too_large)?;
     let parts = fraction.parse::<u128>().unwrap_or(0) << shift;

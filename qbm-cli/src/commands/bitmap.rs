@@ -29,7 +29,7 @@ pub struct BitmapArgs {
 }
 
 fn granularity(text: &str) -> Result<Granularity, String> {
-    Granularity::from_bytes(size::parse(text)?)
+    Granularity::from_bytes(size::parse(text).map_err(|error| error.to_string())?)
         .ok_or_else(|| format!("'{text}' is not a power of two from 512 to 2G"))
 }
 
