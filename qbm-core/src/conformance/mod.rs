@@ -1,4 +1,4 @@
-//! The contracts of [`Storage`](crate::Storage) and [`Directory`](crate::Directory) in code.
+//! The contracts of [`Storage`] and [`Directory`] in code.
 //!
 //! Every backend runs this suite, the simulator included. Each function checks one claim, is
 //! named by it, and panics where it does not hold. Of the claims about crashes only that part is
