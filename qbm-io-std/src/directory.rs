@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ struct Inner {
 /// A name that can be changed, and the directory that it is in.
 struct Place<'a> {
     /// `None`: directly in the directory.
-    parent: Option<OwnedFd>,
+    parent: Option<File>,
     name: &'a str,
 }
 
@@ -79,7 +79,7 @@ impl StdDirectory {
             None => Place { parent: None, name },
             Some((parent, name)) => {
                 let parent = open::directory_beneath(self.fd(), Path::new(parent))?;
-                Place { parent: Some(parent), name }
+                Place { parent: Some(File::from(parent)), name }
             }
         })
     }
@@ -93,7 +93,7 @@ impl Place<'_> {
     /// [`Directory::sync`] reaches the directory itself alone, so its subdirectories are synced
     /// with every change.
     fn changed(&self) -> io::Result<()> {
-        self.parent.as_ref().map_or(Ok(()), |parent| Ok(rustix::fs::fsync(parent)?))
+        self.parent.as_ref().map_or(Ok(()), File::sync_all)
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 /// Whether a sync of one file has failed.
 #[derive(Debug, Default)]
@@ -55,15 +55,46 @@ impl Durable {
 fn write_through(file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
     while !bytes.is_empty() {
         let slices = [IoSlice::new(bytes)];
-        match rustix::io::pwritev2(file, &slices, offset, ReadWriteFlags::DSYNC) {
-            Ok(0) => return Err(Errno::NOSPC),
-            Ok(written) => {
+        let flags = ReadWriteFlags::DSYNC;
+        match retry_on_intr(|| rustix::io::pwritev2(file, &slices, offset, flags))? {
+            0 => return Err(Errno::NOSPC),
+            written => {
                 bytes = &bytes[written..];
                 offset += written as u64;
             }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_durable_after_a_failure() {
+        let file = tempfile::tempfile().unwrap();
+        let durable = Durable::default();
+        durable.sync(&file).unwrap();
+        durable.write(&file, b"abc", 0).unwrap();
+
+        let failed = durable.latch(|| Err(Errno::IO.into())).unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(Errno::IO.raw_os_error()));
+        let text = "an earlier sync of this file failed; open it again";
+        assert_eq!(durable.sync(&file).unwrap_err().to_string(), text);
+        assert_eq!(durable.sync_names(&file).unwrap_err().to_string(), text);
+        assert_eq!(durable.write(&file, b"xyz", 0).unwrap_err().to_string(), text);
+        let mut bytes = [0; 3];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"abc", "a refused write writes nothing");
+    }
+
+    #[test]
+    fn a_failed_write_latches_as_a_sync_does() {
+        let file = File::open("/dev/null").unwrap();
+        let durable = Durable::default();
+        durable.write(&file, b"abc", 0).unwrap_err();
+        let text = "an earlier sync of this file failed; open it again";
+        assert_eq!(durable.sync(&file).unwrap_err().to_string(), text);
+    }
 }

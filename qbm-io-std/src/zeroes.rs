@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use qbm_core::{ByteRange, Unmap};
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// Block devices zero only whole logical blocks by themselves; no known one has larger blocks.
 const BLOCK: u64 = 4096;
@@ -46,23 +46,21 @@ fn whole_blocks(range: ByteRange) -> ByteRange {
 
 /// Whether the file system or device could do `flags` to `blocks`.
 fn allocate(file: &File, flags: FallocateFlags, blocks: ByteRange) -> io::Result<bool> {
-    loop {
-        let flags = flags | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(file, flags, blocks.start(), blocks.length()) {
-            Ok(()) => return Ok(true),
-            Err(Errno::INTR) => {}
-            // EINVAL: a device with larger blocks. EPERM, ETXTBSY: sealed and swap files, where
-            // a plain write says the same better.
-            Err(
-                Errno::OPNOTSUPP
-                | Errno::NOSYS
-                | Errno::NODEV
-                | Errno::INVAL
-                | Errno::PERM
-                | Errno::TXTBSY,
-            ) => return Ok(false),
-            Err(errno) => return Err(errno.into()),
-        }
+    let flags = flags | FallocateFlags::KEEP_SIZE;
+    let (start, length) = (blocks.start(), blocks.length());
+    match retry_on_intr(|| rustix::fs::fallocate(file, flags, start, length)) {
+        Ok(()) => Ok(true),
+        // EINVAL: a device with larger blocks. EPERM, ETXTBSY: sealed and swap files, where a
+        // plain write says the same better.
+        Err(
+            Errno::OPNOTSUPP
+            | Errno::NOSYS
+            | Errno::NODEV
+            | Errno::INVAL
+            | Errno::PERM
+            | Errno::TXTBSY,
+        ) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -74,4 +72,39 @@ fn write_plain(file: &File, start: u64, end: u64) -> io::Result<()> {
         offset += count as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn space_is_given_back_only_where_it_may() {
+        let file = tempfile::tempfile().unwrap();
+        let blocks = || file.metadata().unwrap().blocks();
+        let range = ByteRange::new(0, 1 << 20);
+        file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+        file.sync_all().unwrap();
+        let full = blocks();
+        write_zeroes(&file, range, Unmap::Forbidden).unwrap();
+        file.sync_all().unwrap();
+        assert!(blocks() >= full, "{} of {full} blocks are left", blocks());
+        write_zeroes(&file, range, Unmap::Allowed).unwrap();
+        assert_eq!(blocks(), 0);
+    }
+
+    #[test]
+    fn whole_blocks_round_inwards() {
+        let blocks = |start, length| {
+            let blocks = whole_blocks(ByteRange::new(start, length));
+            (blocks.start(), blocks.end())
+        };
+        assert_eq!(blocks(0, 4096), (0, 4096));
+        assert_eq!(blocks(1, 12_287), (4096, 12_288));
+        for (start, length) in [(1, 4096), (4095, 2), (100, 0), (4096, 4095)] {
+            assert!(whole_blocks(ByteRange::new(start, length)).is_empty(), "{start} {length}");
+        }
+    }
 }

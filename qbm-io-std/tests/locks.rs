@@ -1,5 +1,7 @@
 //! The locks, beside the real QEMU programs: `qemu-io`, `qemu-img`, `qemu-storage-daemon`.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics says where")]
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

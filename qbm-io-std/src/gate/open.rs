@@ -8,7 +8,7 @@ use std::path::Path;
 
 use qbm_core::Access;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::refused;
 use crate::file::describe;
@@ -60,30 +60,30 @@ pub(crate) fn create(directory: BorrowedFd<'_>, name: &Path) -> io::Result<File>
 
 /// Opens the directory `name` beneath `directory`, to change and sync names in it.
 pub(crate) fn directory_beneath(directory: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    resolve(directory, name, flags)
+    // Without `O_NOFOLLOW`, which would call a symbolic link no directory: `resolve` refuses it.
+    resolve(directory, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
 }
 
 /// Opens a directory that the operator named.
 pub(crate) fn directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+    Ok(retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?)
 }
 
 /// Opens a regular file or block device that the operator named; symbolic links are followed.
 pub(crate) fn operator(path: &Path, access: Access) -> io::Result<File> {
-    let opened = rustix::fs::openat(CWD, path, mode_of(access) | CAREFUL, Mode::empty());
-    let file = match opened {
+    let flags = mode_of(access) | CAREFUL;
+    let file = match retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty())) {
         Ok(file) => File::from(file),
-        Err(Errno::ISDIR) => return Err(not_a_disk("a directory")),
+        Err(Errno::ISDIR) => return Err(unusable("a directory")),
         Err(Errno::NXIO) => {
-            return Err(not_a_disk(kind_without_opening(CWD, path, OFlags::empty())));
+            return Err(unusable(kind_without_opening(CWD, path, OFlags::empty())));
         }
         Err(errno) => return Err(errno.into()),
     };
     let kind = file.metadata()?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        return Err(not_a_disk(describe(kind)));
+        return Err(unusable(describe(kind)));
     }
     wait_again(&file)?;
     Ok(file)
@@ -100,24 +100,22 @@ fn mode_of(access: Access) -> OFlags {
 fn resolve(directory: BorrowedFd<'_>, name: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let confined = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let mode = if flags.contains(OFlags::CREATE) { Mode::RUSR | Mode::WUSR } else { Mode::empty() };
-    loop {
-        return Err(match rustix::fs::openat2(directory, name, flags, mode, confined) {
-            Ok(file) => return Ok(file),
-            Err(Errno::INTR) => continue,
-            Err(Errno::LOOP) => refused(
-                "a symbolic link is part of the name, and none is followed; write the absolute \
-                 name that it leads to and allow that",
-            ),
-            Err(Errno::XDEV) => refused("the name leads out of the image's directory"),
-            Err(Errno::ISDIR) => unusable("a directory"),
-            Err(Errno::NXIO) => unusable(kind_without_opening(directory, name, OFlags::NOFOLLOW)),
-            Err(Errno::NOSYS) => io::Error::new(
-                io::ErrorKind::Unsupported,
-                "this kernel cannot open names safely (openat2, Linux 5.6)",
-            ),
-            Err(errno) => errno.into(),
-        });
-    }
+    let opened = retry_on_intr(|| rustix::fs::openat2(directory, name, flags, mode, confined));
+    opened.map_err(|errno| match errno {
+        Errno::LOOP => refused(
+            "a symbolic link is part of the name, and none is followed; write the absolute name \
+             that it leads to and allow that",
+        ),
+        Errno::XDEV => refused("the name leads out of the image's directory"),
+        Errno::ISDIR => unusable("a directory"),
+        // A socket, or a device that has nothing behind it.
+        Errno::NXIO => unusable(kind_without_opening(directory, name, OFlags::NOFOLLOW)),
+        Errno::NOSYS => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel cannot open names safely (openat2, Linux 5.6)",
+        ),
+        errno => errno.into(),
+    })
 }
 
 /// What the file is that cannot be opened for want of somebody at its other end.
@@ -128,12 +126,14 @@ fn kind_without_opening(directory: impl AsFd, name: &Path, follow: OFlags) -> &'
     kind.map_or("gone", |metadata| describe(metadata.file_type()))
 }
 
+/// Refuses a file of the kind `what`.
 fn unusable(what: &str) -> io::Error {
-    refused(format!("it is {what}, and only regular files are opened here"))
-}
-
-fn not_a_disk(what: &str) -> io::Error {
-    refused(format!("it is {what}, not a regular file or block device"))
+    if what == "a block device" {
+        return refused(
+            "it is a block device; its absolute name is possible where that is allowed",
+        );
+    }
+    refused(format!("it is {what}, not a file or block device"))
 }
 
 /// Takes `O_NONBLOCK` off, which was there for the opening alone.

@@ -1,6 +1,7 @@
 //! What the operator allows beyond the image's directory.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -54,7 +55,8 @@ impl GatePolicy {
     pub fn from_allow_files() -> (Self, Vec<io::Error>) {
         let mut policy = Self::closed();
         let mut errors = Vec::new();
-        for file in [Some(PathBuf::from(SYSTEM_FILE)), user_file()].into_iter().flatten() {
+        let user = user_file(|name| env::var_os(name));
+        for file in [Some(PathBuf::from(SYSTEM_FILE)), user].into_iter().flatten() {
             errors.extend(policy.read_allow_file(&file).err());
         }
         (policy, errors)
@@ -115,8 +117,8 @@ impl GatePolicy {
     }
 }
 
-fn user_file() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+fn user_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("qbm/allow"))
 }
@@ -154,4 +156,35 @@ fn read_entries(file: &File) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_allow_file_is_in_the_configuration_folder() {
+        let file = |variables: &[(&str, &str)]| {
+            let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v);
+            user_file(|name| find(name).map(OsString::from))
+        };
+        let home = ("HOME", "/home/u");
+        let expected = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(file(&[home]), expected("/home/u/.config/qbm/allow"));
+        assert_eq!(file(&[home, ("XDG_CONFIG_HOME", "/x")]), expected("/x/qbm/allow"));
+        let relative = ("XDG_CONFIG_HOME", "x");
+        assert_eq!(file(&[home, relative]), expected("/home/u/.config/qbm/allow"));
+        assert_eq!(file(&[relative]), None);
+    }
+
+    #[test]
+    fn an_entry_matches_whole_parts_of_a_name() {
+        let mut policy = GatePolicy::closed();
+        policy.allow(Path::new("/srv/images")).unwrap();
+        policy.allow(Path::new("/srv/images/deep/../deep.raw")).unwrap_err();
+        policy.allow(Path::new("")).unwrap_err();
+        let allows = |name: &str| policy.entry_for(Path::new(name)).is_some();
+        assert!(allows("/srv/images") && allows("/srv/images/a") && allows("/srv/images/a/b"));
+        assert!(!allows("/srv") && !allows("/srv/images2") && !allows("/srv/image"));
+    }
 }

@@ -1,1 +1,0 @@
-//! The contracts of [`Storage`](crate::Storage) and [`Directory`](crate::Directory) in code.
