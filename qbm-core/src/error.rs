@@ -8,27 +8,28 @@ use crate::{ByteRange, Granularity};
 /// The result of an operation on an image.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation on an image failed. `Display` is one line that says what to do, if anything.
+/// Why an operation on an image failed. `Display` is one line that has all of it, so there is no
+/// chain of sources to print.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The storage or directory failed.
-    #[error("{file}: {action}: {source}")]
+    #[error("{file}: {action}: {error}")]
     Io {
         /// The file, by the name in the descriptor.
         file: String,
         /// What was being done, such as `open` or `sync`.
         action: &'static str,
         /// The backend's own words.
-        source: io::Error,
+        error: io::Error,
     },
     /// The descriptor does not follow the format.
-    #[error("{file}:{source}")]
+    #[error("{file}:{error}")]
     Descriptor {
         /// The descriptor.
         file: String,
         /// What is wrong with it, and where.
-        source: DescriptorError,
+        error: DescriptorError,
     },
     /// The image is not one that this operation can work on.
     #[error("{file}: {what}")]
@@ -91,13 +92,13 @@ impl Error {
     /// For `map_err`: an I/O error while doing `action` to `file`.
     pub(crate) fn io(file: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_owned();
-        move |source| Self::Io { file, action, source }
+        move |error| Self::Io { file, action, error }
     }
 
     /// For `map_err`: what is wrong with the descriptor `file`.
     pub(crate) fn descriptor(file: &str) -> impl FnOnce(DescriptorError) -> Self {
         let file = file.to_owned();
-        move |source| Self::Descriptor { file, source }
+        move |error| Self::Descriptor { file, error }
     }
 
     /// An image that cannot be used, and why.

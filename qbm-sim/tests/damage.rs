@@ -196,8 +196,8 @@ fn a_second_opener_is_refused_and_changes_nothing() {
         let before = disk.snapshot().read("i.qbm").unwrap().to_vec();
         for access in [Access::Read, Access::Write] {
             let error = open(&disk, access).await.unwrap_err();
-            let Error::Io { action, source, .. } = error else { panic!("{error}") };
-            assert_eq!((action, source.kind()), ("lock", std::io::ErrorKind::ResourceBusy));
+            let Error::Io { action, error, .. } = error else { panic!("{error}") };
+            assert_eq!((action, error.kind()), ("lock", std::io::ErrorKind::ResourceBusy));
         }
         assert_eq!(disk.snapshot().read("i.qbm").unwrap(), before);
         first.close().await.unwrap();

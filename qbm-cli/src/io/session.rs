@@ -209,8 +209,8 @@ fn told(verb: &str, done: Result<(), Error>) -> bool {
     let why = match &error {
         Error::OutOfRange { .. } => "Input/output error".to_owned(),
         Error::ReadOnly => "Operation not permitted".to_owned(),
-        Error::Io { source, .. } => {
-            let text = source.to_string();
+        Error::Io { error, .. } => {
+            let text = error.to_string();
             text.split(" (os error").next().unwrap_or_default().to_owned()
         }
         other => other.to_string(),

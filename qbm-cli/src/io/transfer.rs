@@ -104,7 +104,7 @@ fn for_each_piece(
 /// The bytes of the file that a write repeats.
 fn source(name: &String) -> Result<Vec<u8>, Error> {
     const MOST: u64 = 64 << 20;
-    let failed = |source: io::Error| Error::Io { file: name.clone(), action: "read", source };
+    let failed = |error: io::Error| Error::Io { file: name.clone(), action: "read", error };
     let length = std::fs::metadata(name).map_err(failed)?.len();
     if length == 0 || length > MOST {
         let text = format!("it has {length} bytes, and 1 to {MOST} can be repeated");

@@ -85,5 +85,5 @@ async fn read<D: Directory>(target: &D, file: &str) -> Result<Descriptor> {
     let opened = target.open(file, Access::Read).await.map_err(Error::io(file, "open"))?;
     let text = names::read_whole(&opened, MAX_DESCRIPTOR_BYTES).await;
     let text = text.map_err(Error::io(file, "read"))?;
-    Descriptor::parse(&text).map_err(|source| Error::Descriptor { file: file.to_owned(), source })
+    Descriptor::parse(&text).map_err(|error| Error::Descriptor { file: file.to_owned(), error })
 }

@@ -13,7 +13,7 @@ pub(super) async fn read_descriptor<D: Directory>(directory: &D, name: &str) -> 
     let file = directory.open(name, Access::Read).await.map_err(Error::io(name, "open"))?;
     let text = names::read_whole(&file, MAX_DESCRIPTOR_BYTES).await;
     let text = text.map_err(Error::io(name, "read"))?;
-    Descriptor::parse(&text).map_err(|source| Error::Descriptor { file: name.to_owned(), source })
+    Descriptor::parse(&text).map_err(|error| Error::Descriptor { file: name.to_owned(), error })
 }
 
 /// Opens what is behind `top`, the data image of `descriptor`, for reading.
