@@ -1,7 +1,7 @@
 //! Planted bugs, to test the tests: each must be found by the crash rigs.
 //!
 //! They exist only in a build with `--cfg qbm_mutants`, where one at a time can be planted; in
-//! any other build [`planted`] is `false` at compile time. `cargo xtask mutants` runs them all.
+//! any other build asking for one is `false` at compile time. `cargo xtask mutants` runs them all.
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident,)*) => {

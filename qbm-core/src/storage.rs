@@ -84,6 +84,7 @@ pub struct Limits {
 ///   good one is known to be durable, and a later `Ok` does not change that.
 /// * **Ownership.** An operation owns its buffer until it is complete. A future dropped before
 ///   that does not cancel the operation: it may still happen, until [`settle`](Self::settle).
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a disk is empty")]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Fills `buffer` from `offset`; never short. Bytes past the end read as zero.
     fn read_at(

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let campaign = match parse(std::env::args().skip(1)) {
         Ok(campaign) => campaign,
         Err(what) => {
-            eprintln!("qbm-sim: {what}\nusage: qbm-sim [--cases N | --images N] [--minutes N]");
+            eprintln!("qbm-sim: {what}\nusage: qbm-sim [--cases N] [--images N] [--minutes N]");
             return ExitCode::FAILURE;
         }
     };
@@ -72,7 +72,7 @@ fn work(campaign: &Campaign, first: u64, threads: u64) -> Count {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String> {
     let seed = match std::env::var("QBM_SEED") {
         Ok(text) => text.parse().map_err(|_| format!("QBM_SEED is not a number: {text}"))?,
-        Err(_) => 1,
+        Err(_) => fastrand::u64(..1 << 40),
     };
     let mut campaign = Campaign {
         seed,

@@ -211,6 +211,10 @@ pub(crate) fn apply(bytes: &mut Vec<u8>, change: &Change) {
         Change::Length(length) => bytes.resize(index(*length), 0),
         Change::Write(offset, data) => {
             let end = index(*offset) + data.len();
+            if data.is_empty() {
+                // Nothing is written, so nothing gets longer.
+                return;
+            }
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }

@@ -1,4 +1,5 @@
 //! What the simulated medium does to those who do not sync.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;
 

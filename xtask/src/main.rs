@@ -4,6 +4,7 @@
 //! every step of the table in [`mod@test`]; whatever takes options is a chore of its own too.
 #![forbid(unsafe_code)]
 
+mod campaign;
 mod fuzz;
 mod process;
 mod test;
@@ -24,6 +25,14 @@ enum Chore {
     Tidy,
     /// Fuzz the parsers and the bitmap for a while
     Fuzz(fuzz::Options),
+    /// Crash the engine on the simulated medium at every step, and check what is recovered
+    Sim(campaign::SimOptions),
+    /// Plant each known bug in the engine, and see that the simulator finds it
+    Mutants,
+    /// Kill the real program again and again, and check what is left
+    Kill(campaign::CountOptions),
+    /// Cut the power of a real file system under the real program, and check what is left
+    PowerCut(campaign::CountOptions),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +40,10 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(&options),
         Chore::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Sim(options) => campaign::sim(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Mutants => campaign::mutants().map(|()| ExitCode::SUCCESS),
+        Chore::Kill(options) => campaign::kill(&options).map(|()| ExitCode::SUCCESS),
+        Chore::PowerCut(options) => campaign::power_cut(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::process::{cargo, run as run_command};
-use crate::{fuzz, tidy, tools};
+use crate::{campaign, fuzz, tidy, tools};
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -38,6 +38,14 @@ const STEPS: &[Step] = &[
     Step { name: "docs", shows: "the documentation has no warning", run: docs },
     Step { name: "tests", shows: "all tests pass", run: tests },
     Step { name: "release-tests", shows: "all tests pass as released", run: release_tests },
+    Step { name: "sim", shows: "no crash image breaks a promise", run: campaign::sim_bounded },
+    Step { name: "mutants", shows: "planted bugs are found", run: campaign::mutants },
+    Step { name: "kill", shows: "no kill loses a mark", run: campaign::kill_bounded },
+    Step {
+        name: "power-cut",
+        shows: "no power cut loses a mark",
+        run: campaign::power_cut_bounded,
+    },
     Step { name: "fuzz", shows: "a short fuzzing run finds nothing", run: fuzz::smoke },
 ];
 

@@ -71,7 +71,7 @@ pub fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     let (report, created) = stored?;
     closed?;
     match args.output {
-        Output::Json => output::print_json(&to_json(&report, id)),
+        Output::Json => output::print_json(&to_json(&report, id.as_deref())),
         Output::Human => print(args, &report, &created),
     }
     Ok(ExitCode::SUCCESS)
@@ -130,7 +130,7 @@ fn free_name(created: &str, target: &Path) -> String {
     names.into_iter().find(|name| !taken(name)).expect("there is always another number")
 }
 
-fn to_json(report: &BackupReport, image: Option<String>) -> Value {
+fn to_json(report: &BackupReport, image: Option<&str>) -> Value {
     let (kind, parent, reason) = kind_facts(report.kind);
     json!({
         "point": report.point.to_string(),

@@ -1,6 +1,6 @@
 //! `qbm compare`: whether two disks hold the same, with the lines and exit codes of qemu-img.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -53,7 +53,7 @@ pub enum DiskFormat {
 /// A disk to read.
 enum Disk {
     Raw(StdFile, u64),
-    Image(FileImage),
+    Image(Box<FileImage>),
 }
 
 /// Runs the command.
@@ -111,12 +111,15 @@ fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn open(gate: &GateArgs, path: &PathBuf, format: Option<DiskFormat>) -> anyhow::Result<Disk> {
+fn open(gate: &GateArgs, path: &Path, format: Option<DiskFormat>) -> anyhow::Result<Disk> {
     let named_qbm = path.extension().is_some_and(|ending| ending == "qbm");
     let by_name = if named_qbm { DiskFormat::Qbm } else { DiskFormat::Raw };
     let file = |error: std::io::Error| anyhow::anyhow!("{}: {error}", path.display());
     match format.unwrap_or(by_name) {
-        DiskFormat::Qbm => Ok(Disk::Image(gate.image(path, OpenOptions::new(Access::Read))?)),
+        DiskFormat::Qbm => {
+            let image = gate.image(path, OpenOptions::new(Access::Read))?;
+            Ok(Disk::Image(Box::new(image)))
+        }
         DiskFormat::Raw => {
             let data = StdFile::open_operator(path, Access::Read).map_err(file)?;
             block_on(data.lock(Lock::Read)).map_err(file)?;

@@ -99,7 +99,7 @@ impl Model {
         let version =
             Version { byte, granules: granules.clone(), begun, acknowledged: None, hides };
         self.versions.push(version);
-        self.visible[range.clone()].iter_mut().for_each(|seen| *seen |= 1 << index);
+        self.visible[range].iter_mut().for_each(|seen| *seen |= 1 << index);
         for tracking in self.certain.values_mut() {
             tracking.attempted.extend(granules.clone());
         }

@@ -62,7 +62,7 @@ fn a_coarse_mark_is_cut_at_the_end_of_the_disk() {
     other.set_all();
     let into = Bits::new(16);
     into.union_scaled(&other, fine, coarse, 1025);
-    assert_eq!(into.areas().collect::<Vec<_>>(), [0..3]);
+    assert!(into.areas().eq(std::iter::once(0..3)));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_lies_past_the_own_length_is_left_out_and_so_is_what_lies_past_the_disk()
             into.union_scaled(&other, own, theirs, size);
             let from = theirs.bytes() / own.bytes();
             let end = own_len.min(own.granules_of(size));
-            assert_eq!(into.areas().collect::<Vec<_>>(), [from..end], "{own:?} {size}");
+            assert!(into.areas().eq(std::iter::once(from..end)), "{own:?} {size}");
         }
     }
 }
@@ -87,10 +87,10 @@ fn the_end_of_the_largest_disk_can_be_merged() {
     let (into, other) = (Bits::new(own.granules_of(MAX_SIZE)), Bits::new(1 << 33));
     other.set(other.len() - 1..other.len());
     into.union_scaled(&other, own, theirs, MAX_SIZE);
-    assert_eq!(into.areas().collect::<Vec<_>>(), [into.len() - 1..into.len()]);
+    assert!(into.areas().eq(std::iter::once(into.len() - 1..into.len())));
     let back = Bits::new(other.len());
     back.union_scaled(&into, theirs, own, MAX_SIZE);
-    assert_eq!(back.areas().collect::<Vec<_>>(), [other.len() - 2..other.len()]);
+    assert!(back.areas().eq(std::iter::once(other.len() - 2..other.len())));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! Campaigns: the crash rig, its planted bugs, kills and power cuts, as long as is wanted.
+
+use std::ffi::OsStr;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::process::{cargo, run};
+
+/// What `cargo xtask sim` takes.
+#[derive(Args)]
+pub(crate) struct SimOptions {
+    /// Stop after so many crash images
+    #[arg(long, default_value_t = 1_000_000)]
+    images: u64,
+    /// Stop after so many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+}
+
+/// What `cargo xtask kill` and `cargo xtask power-cut` take.
+#[derive(Args)]
+pub(crate) struct CountOptions {
+    /// How often
+    #[arg(long, default_value_t = 3000)]
+    count: u32,
+}
+
+/// Crash images of the simulator, by fresh seeds unless `QBM_SEED` says otherwise.
+pub(crate) fn sim(options: &SimOptions) -> Result<()> {
+    let (images, minutes) = (options.images.to_string(), options.minutes.to_string());
+    run(&mut program("qbm-sim", "qbm-sim", ["--images", &images, "--minutes", &minutes]))
+}
+
+/// Kills of the real program.
+pub(crate) fn kill(options: &CountOptions) -> Result<()> {
+    campaign("kill", options.count)
+}
+
+/// Power cuts under the real program; as root.
+pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
+    campaign("power-cut", options.count)
+}
+
+/// The engine with each planted bug in turn, in a build of its own.
+pub(crate) fn mutants() -> Result<()> {
+    let mut command = program("qbm-sim", "qbm-sim", ["--mutants"]);
+    run(command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants"))
+}
+
+/// What CI runs of each.
+pub(crate) fn sim_bounded() -> Result<()> {
+    sim(&SimOptions { images: 250_000, minutes: 8 })
+}
+
+/// What CI runs of each.
+pub(crate) fn kill_bounded() -> Result<()> {
+    campaign("kill", 320)
+}
+
+/// What CI runs of each.
+pub(crate) fn power_cut_bounded() -> Result<()> {
+    campaign("power-cut", 320)
+}
+
+fn campaign(kind: &str, count: u32) -> Result<()> {
+    run(&mut program("iotests", "campaign", [kind, &count.to_string()]))
+}
+
+/// `cargo run` of a program of the workspace, as released.
+fn program<const N: usize>(
+    package: &str,
+    name: &str,
+    arguments: [&str; N],
+) -> std::process::Command {
+    let mut command = cargo(["run", "--quiet", "--release", "--package", package, "--bin", name]);
+    command.arg("--").args(arguments.map(OsStr::new));
+    command
+}
