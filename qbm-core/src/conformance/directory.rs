@@ -4,7 +4,7 @@ use std::io;
 
 use super::transfer::{length, read, write};
 use crate::directory::{read_whole, replace};
-use crate::{Access, Directory};
+use crate::{Access, Directory, Lock, Storage};
 
 async fn create<D: Directory>(directory: &D, name: &str, contents: &[u8]) -> D::File {
     let file = directory.create(name).await.expect("create");
@@ -65,6 +65,15 @@ pub async fn handles_of_one_name_are_one_file<D: Directory>(directory: &D) {
     write(&second, 1, b"xy").await;
     assert_eq!(read(&first, 0, 3).await, b"axy");
     assert_eq!(contents(directory, "file").await, b"axy");
+}
+
+/// A handle for reading is enough for a lock for reading, and that keeps writers out.
+pub async fn a_handle_for_reading_can_be_locked<D: Directory>(directory: &D) {
+    let writer = create(directory, "file", b"abc").await;
+    let reader = directory.open("file", Access::Read).await.expect("open");
+    reader.lock(Lock::Read).await.expect("a lock for reading");
+    let refused = writer.lock(Lock::Write).await;
+    assert_kind(refused, io::ErrorKind::ResourceBusy, "a reader excludes writers");
 }
 
 /// After a rename the new name has the file, and the old name is gone; handles keep their files.

@@ -42,6 +42,31 @@ pub async fn what_set_len_adds_reads_as_zeroes<F: Storage>(file: &F) {
     }
 }
 
+/// What was cut off does not come back in the gap that a write past the end leaves.
+pub async fn a_write_past_a_cut_leaves_zeroes_between<F: Storage>(file: &F) {
+    for (cut, start) in [(0, 1), (1, 9000), (4095, 4097), (5000, 50_000)] {
+        set_len(file, 0).await;
+        write(file, 0, &[3; 10_000]).await;
+        set_len(file, cut).await;
+        let cut = usize::try_from(cut).expect("a length for tests");
+        write(file, start, &[4]).await;
+        assert!(is_zero(&read(file, cut, start - cut).await), "cut to {cut}: the gap is zero");
+    }
+}
+
+/// The identity has the new length, and stays that of the same storage.
+pub async fn the_identity_follows_the_length<F: Storage>(file: &F) {
+    set_len(file, 0).await;
+    let Some(before) = file.identity().await.expect("identity") else { return };
+    for bytes in [1, 10_000, 4096] {
+        set_len(file, bytes).await;
+        let now = file.identity().await.expect("identity").expect("an identity, as before");
+        assert_eq!(now.size, bytes, "the identity has another length");
+        let same = (now.device, now.inode) == (before.device, before.inode);
+        assert!(same, "a new length makes it no other storage");
+    }
+}
+
 /// Zeroing and discarding past the end do not make it longer.
 pub async fn zeroes_and_discards_past_the_end_are_left_out<F: Storage>(file: &F) {
     set_len(file, 0).await;
@@ -54,7 +79,7 @@ pub async fn zeroes_and_discards_past_the_end_are_left_out<F: Storage>(file: &F)
         file.discard(range).await.expect("discard");
         assert_eq!(length(file).await, 10_000, "a discard of {range:?} keeps the length");
     }
-    assert_eq!(read(file, 0, 8000).await, [3; 8000]);
+    assert!(read(file, 0, 8000).await == [3; 8000], "what is before the range stays");
     assert!(is_zero(&read(file, 8000, 2000).await), "up to the end it is zeroed");
 }
 

@@ -28,6 +28,7 @@ pub async fn check_directory<D: Directory>(empty: impl AsyncFn() -> D) {
     directory::a_created_file_is_empty(&empty().await).await;
     directory::create_refuses_a_name_that_is_taken(&empty().await).await;
     directory::handles_of_one_name_are_one_file(&empty().await).await;
+    directory::a_handle_for_reading_can_be_locked(&empty().await).await;
     directory::rename_drops_the_file_that_had_the_name(&empty().await).await;
     directory::a_removed_file_lives_on_in_its_handles(&empty().await).await;
     directory::all_names_are_listed(&empty().await).await;
@@ -55,6 +56,7 @@ pub async fn check_storage<F: Storage>(open: impl AsyncFn() -> F) {
     let file = open().await;
     storage::a_read_sees_every_write_before_it(&file).await;
     storage::writes_at_the_same_time_all_land(&file).await;
+    storage::overlapping_writes_leave_only_their_bytes(&file).await;
     storage::a_read_past_the_end_is_zero(&file).await;
     storage::an_empty_transfer_changes_nothing(&file).await;
     storage::a_zeroed_range_reads_as_zeroes(&file).await;
@@ -78,6 +80,8 @@ pub async fn check_storage<F: Storage>(open: impl AsyncFn() -> F) {
 pub async fn check_lengths<F: Storage>(file: &F) {
     length::a_write_past_the_end_makes_it_longer(file).await;
     length::what_set_len_adds_reads_as_zeroes(file).await;
+    length::a_write_past_a_cut_leaves_zeroes_between(file).await;
+    length::the_identity_follows_the_length(file).await;
     length::zeroes_and_discards_past_the_end_are_left_out(file).await;
     length::an_empty_write_past_the_end_adds_nothing(file).await;
 }

@@ -66,6 +66,25 @@ pub async fn writes_at_the_same_time_all_land<F: Storage>(file: &F) {
     assert!(landed, "a write was lost among others");
 }
 
+/// Where writes under way together overlap, any of their bytes may stay, and no others.
+pub async fn overlapping_writes_leave_only_their_bytes<F: Storage>(file: &F) {
+    let mut old = fill(file).await;
+    for start in [4096, 5000, 65_537] {
+        let (first, second) = (vec![1; 20_000], vec![2; 20_000]);
+        let writes = [(start, first), (start + 7000, second)];
+        join_all(writes.map(async |(at, bytes)| write(file, at, &bytes).await)).await;
+        old[start..start + 7000].fill(1);
+        old[start + 20_000..start + 27_000].fill(2);
+        let found = read(file, 0, LENGTH).await;
+        let overlap = start + 7000..start + 20_000;
+        let theirs = found[overlap.clone()].iter().all(|byte| [1, 2].contains(byte));
+        assert!(theirs, "where writes overlap is a byte of neither");
+        // A mixture is allowed here, so whatever was found counts from now on.
+        old[overlap.clone()].copy_from_slice(&found[overlap]);
+        assert!(found == old, "overlapping writes reached past their ranges");
+    }
+}
+
 /// A read over the end, or past it, is filled up with zeroes.
 pub async fn a_read_past_the_end_is_zero<F: Storage>(file: &F) {
     let end = usize::try_from(length(file).await).expect("a length for tests");
@@ -122,27 +141,30 @@ pub async fn a_discard_leaves_the_rest_alone<F: Storage>(file: &F) {
 /// A walk by block status ends, and what it calls zero is zero.
 pub async fn block_status_never_hides_data_and_always_advances<F: Storage>(file: &F) {
     file.write_zeroes(range(0, LENGTH), Unmap::Allowed).await.expect("write_zeroes");
-    walk(file, 0).await;
+    walk(file, 0, LENGTH).await;
     for start in [0, 4095, 65_536, 300_001, 700_000] {
         write(file, start, &[5]).await;
     }
     file.write_zeroes(range(700_000, 1), Unmap::Forbidden).await.expect("write_zeroes");
     for first in [0, 1, 4095, 4096, 65_535, 299_999, 700_001] {
-        walk(file, first).await;
+        walk(file, first, LENGTH).await;
     }
     write(file, LENGTH - 1, &[5]).await;
-    walk(file, 700_000).await;
-    walk(file, LENGTH - 1).await;
+    walk(file, 700_000, LENGTH).await;
+    walk(file, LENGTH - 1, LENGTH).await;
+    walk(file, 299_000, 1500).await;
 }
 
-async fn walk<F: Storage>(file: &F, first: usize) {
+/// Walks from `first` to the end, asking about at most `most` bytes at once.
+async fn walk<F: Storage>(file: &F, first: usize, most: usize) {
     let bytes = read(file, 0, LENGTH).await;
     let mut at = first;
     while at < LENGTH {
-        let status = file.block_status(range(at, LENGTH - at)).await.expect("block_status");
+        let asked = most.min(LENGTH - at);
+        let status = file.block_status(range(at, asked)).await.expect("block_status");
         let alike = usize::try_from(status.length).expect("a length for tests");
         assert!(alike >= 1, "block status does not advance at {at}");
-        assert!(alike <= LENGTH - at, "block status at {at} is about more than was asked");
+        assert!(alike <= asked, "block status at {at} is about more than was asked");
         let zero = bytes[at..at + alike].iter().all(|byte| *byte == 0);
         assert!(status.data || zero, "block status hides data in {alike} bytes at {at}");
         at += alike;
@@ -241,6 +263,7 @@ pub async fn a_second_lock_changes_the_first<F: Storage>(open: impl AsyncFn() ->
     assert_refused(&one, Lock::Write, "a reader cannot turn writer beside another").await;
     two.lock(Lock::Read).await.expect("a refused change leaves nothing behind");
     drop(two);
+    assert_refused(&open().await, Lock::Write, "a refused change keeps the lock as it was").await;
     one.lock(Lock::Write).await.expect("from reading to writing");
     assert_refused(&open().await, Lock::Read, "the changed lock holds").await;
 }
