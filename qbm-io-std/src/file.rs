@@ -8,7 +8,7 @@ use std::path::Path;
 use qbm_core::{
     Access, BlockStatus, Buffer, ByteRange, Identity, Limits, Lock, Persist, Storage, Unmap,
 };
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SeekFrom, fcntl_getfl};
 use rustix::io::Errno;
 
 use crate::durable::Durable;
@@ -49,8 +49,14 @@ impl StdFile {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::PermissionDenied`] unless it is a regular file or a block device.
+    /// [`io::ErrorKind::PermissionDenied`] unless it is a regular file or a block device, and
+    /// [`io::ErrorKind::InvalidInput`] if it is open for appending.
     pub fn from_file(file: File) -> io::Result<Self> {
+        if fcntl_getfl(&file)?.contains(OFlags::APPEND) {
+            // Linux would write at the end, whatever offset is asked for.
+            let what = "the file is open for appending, and must not be";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let kind = file.metadata()?.file_type();
         let kind = if kind.is_file() {
             Kind::Regular
@@ -208,5 +214,31 @@ pub(crate) fn describe(kind: std::fs::FileType) -> &'static str {
         "a symbolic link"
     } else {
         "a file"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_file_open_for_appending_is_refused() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = File::options().append(true).open(path.path()).unwrap();
+        let error = StdFile::from_file(file).unwrap_err();
+        assert_eq!(error.to_string(), "the file is open for appending, and must not be");
+    }
+
+    #[test]
+    fn a_file_that_is_open_already_is_used_by_its_descriptor() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = StdFile::from_file(path.reopen().unwrap()).unwrap();
+        let name = path.path().to_owned();
+        drop(path);
+        assert!(!name.exists());
+        block_on(file.write_at(3, Buffer::from_slice(b"abc"), Persist::Now)).unwrap();
+        assert_eq!(block_on(file.len()).unwrap(), 6);
     }
 }

@@ -50,13 +50,14 @@ fn allocate(file: &File, flags: FallocateFlags, blocks: ByteRange) -> io::Result
     let (start, length) = (blocks.start(), blocks.length());
     match retry_on_intr(|| rustix::fs::fallocate(file, flags, start, length)) {
         Ok(()) => Ok(true),
-        // EINVAL: a device with larger blocks. EPERM, ETXTBSY: sealed and swap files, where a
-        // plain write says the same better.
+        // EINVAL: a device with larger blocks. EBUSY: a device whose cached pages somebody else
+        // holds. EPERM, ETXTBSY: sealed and swap files, where a plain write says the same better.
         Err(
             Errno::OPNOTSUPP
             | Errno::NOSYS
             | Errno::NODEV
             | Errno::INVAL
+            | Errno::BUSY
             | Errno::PERM
             | Errno::TXTBSY,
         ) => Ok(false),
