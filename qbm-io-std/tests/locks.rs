@@ -130,6 +130,27 @@ fn qemu_img_cannot_resize_what_we_have_locked() {
     }
 }
 
+/// As between two programs of QEMU: a copy wants the image to stand still, `-U` does not care.
+#[test]
+fn qemu_img_copies_what_we_write_only_when_told_to() {
+    let image = image();
+    let folder = tempfile::tempdir().unwrap();
+    let convert = |options: &[&str]| {
+        let mut command = Command::new("qemu-img");
+        command.arg("convert").args(options).args(["-f", "raw", "-O", "raw"]);
+        command.arg(image.path()).arg(folder.path().join("copy"));
+        command.output().expect("this test needs qemu-img")
+    };
+    let held = locked(&image, Lock::Write);
+    let output = convert(&[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("Failed to get shared \"write\" lock"), "{text}");
+    assert!(convert(&["-U"]).status.success());
+    block_on(held.lock(Lock::Read)).unwrap();
+    assert!(convert(&[]).status.success());
+}
+
 #[test]
 fn readers_coexist_with_qemu_and_with_each_other() {
     let image = image();
