@@ -261,7 +261,7 @@ impl File {
                 continue;
             }
             apply(Arc::make_mut(&mut self.durable), &change.change);
-            self.forget_under(&change.change);
+            self.forget_under(&change.change, change.sequence);
         }
     }
 
@@ -278,11 +278,12 @@ impl File {
         // The length that pending changes gave it is not made durable by other bytes.
         apply(Arc::make_mut(&mut self.durable), change);
         self.changes += 1;
-        self.forget_under(change);
+        self.forget_under(change, u64::MAX);
     }
 
-    /// Takes out of older pending writes what lies under a durable one: it cannot come back.
-    fn forget_under(&mut self, durable: &Change) {
+    /// Takes out of pending writes older than `sequence` what lies under a durable one: it cannot
+    /// come back.
+    fn forget_under(&mut self, durable: &Change, sequence: u64) {
         let Change::Write(start, data) = durable else { return };
         let (start, end) = (*start, *start + data.len() as u64);
         let older = std::mem::take(&mut self.pending);
@@ -291,6 +292,10 @@ impl File {
                 self.pending.push(pending);
                 continue;
             };
+            if pending.sequence > sequence {
+                self.pending.push(pending);
+                continue;
+            }
             let (from, to) = (*offset, *offset + bytes.len() as u64);
             for (a, b) in [(from, to.min(start)), (from.max(end), to)] {
                 if a < b {

@@ -1,5 +1,4 @@
 //! The contract of the core, over the simulated medium.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use qbm_core::{Directory, conformance};
 use qbm_sim::{Disk, Medium, SimDirectory, run};

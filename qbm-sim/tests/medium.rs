@@ -161,3 +161,24 @@ fn a_dropped_write_lands_later_and_settle_waits_for_it() {
 fn a_task_that_nobody_wakes_is_reported() {
     run(&Disk::new(Medium::new(), 0), 0, std::future::pending::<()>());
 }
+
+#[test]
+fn a_sync_takes_nothing_away_from_a_write_that_came_after_it() {
+    for seed in 0..50 {
+        let disk = disk_with("f", 1, 10);
+        let directory = SimDirectory::new(&disk);
+        let file = run(&disk, 8, async { directory.open("f", Access::Write).await.unwrap() });
+        let mut executor = Executor::new(&[&disk], seed);
+        executor.spawn("old", async {
+            file.write_at(0, Buffer::from_slice(&[2; 10]), Persist::Later).await.unwrap();
+            file.sync().await.unwrap();
+        });
+        executor.spawn("new", async {
+            file.write_at(5, Buffer::from_slice(&[3; 5]), Persist::Later).await.unwrap();
+            file.sync().await.unwrap();
+        });
+        executor.finish();
+        let seen = disk.snapshot().read("f").unwrap().to_vec();
+        assert_eq!(after(&disk, Loss::Everything, 0), seen, "seed {seed}");
+    }
+}

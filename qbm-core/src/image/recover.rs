@@ -43,6 +43,8 @@ impl<D: Directory> Image<D> {
         let mut control = self.control.lock().await;
         let before = self.book.lock().await.descriptor().clone();
         let crashed = before.in_use.is_some();
+        // The reason before the marks: a crash in between must not leave marks without one.
+        self.note_doubts(&control.bitmaps, &before).await?;
         for bitmap in &control.bitmaps {
             for held in &bitmap.segments {
                 let segment = &held.segment;
@@ -71,6 +73,26 @@ impl<D: Directory> Image<D> {
         self.take_into_use(&mut control.bitmaps).await?;
         self.gate.replace(bitmaps::recording(&control.bitmaps));
         Ok(())
+    }
+
+    /// Notes in the descriptor why bitmaps are doubtful, where it does not say so yet.
+    async fn note_doubts(
+        &self,
+        bitmaps: &[bitmaps::Tracked<D::File>],
+        before: &Descriptor,
+    ) -> Result<()> {
+        let noted = |name: &str| before.bitmap(name).and_then(|bitmap| bitmap.doubt);
+        if bitmaps.iter().all(|bitmap| bitmap.doubt == noted(&bitmap.name)) {
+            return Ok(());
+        }
+        self.commit_edit(|descriptor| {
+            for bitmap in bitmaps {
+                if let Some(named) = descriptor.bitmap_mut(&bitmap.name) {
+                    named.doubt = bitmap.doubt;
+                }
+            }
+        })
+        .await
     }
 
     async fn take_into_use(&self, bitmaps: &mut [bitmaps::Tracked<D::File>]) -> Result<()> {
