@@ -4,7 +4,6 @@
 //! lock, no allocation, no system call of ours.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join_all;
 
@@ -32,15 +31,18 @@ impl<D: Directory> Image<D> {
     /// # Errors
     ///
     /// [`Error::OutOfRange`], [`Error::ReadOnly`], [`Error::BitmapWrite`] with no byte written,
-    /// or an error of the storage with any part of them written.
+    /// or an error of the storage with any part of them written; with [`Persist::Now`] also those
+    /// of [`flush`](Self::flush).
     pub async fn write(&self, offset: u64, buffer: Buffer, persist: Persist) -> Result<Buffer> {
         let ticket = self.enter(offset, buffer.len() as u64).await?;
-        let written = self.data().write_at(offset, buffer, persist).await;
+        let written = self.data().write_at(offset, buffer, Persist::Later).await;
         ticket.leave();
-        if written.is_err() && persist == Persist::Now {
-            self.note_data_failure().await;
+        let buffer = written.map_err(Error::io(self.chain.data_name(), "write"))?;
+        if persist == Persist::Now {
+            // Not by a durable write: its failure could go unseen beside a flush (see `flush`).
+            self.flush().await?;
         }
-        written.map_err(Error::io(self.chain.data_name(), "write"))
+        Ok(buffer)
     }
 
     /// Makes `range` read as zeroes; marks as [`write`](Self::write) does.
@@ -65,40 +67,6 @@ impl<D: Directory> Image<D> {
         let discarded = self.data().discard(range).await;
         ticket.leave();
         discarded.map_err(Error::io(self.chain.data_name(), "discard"))
-    }
-
-    /// Makes every write durable that was complete when the call began. The marks are already.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DataSyncFailed`] from the first failure until the image is reopened.
-    pub async fn flush(&self) -> Result<()> {
-        if self.access == Access::Read {
-            return Ok(());
-        }
-        if self.data_failed.load(Ordering::Acquire) {
-            return Err(Error::DataSyncFailed);
-        }
-        if self.data().sync().await.is_err() {
-            self.note_data_failure().await;
-            return Err(Error::DataSyncFailed);
-        }
-        Ok(())
-    }
-
-    /// From here on no flush succeeds, and no point in time is taken, until a reopen.
-    async fn note_data_failure(&self) {
-        if self.data_failed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // Best effort: if the medium does not take this either, it is still known in memory.
-        let _noted = self
-            .commit_edit(|descriptor| {
-                if let Some(in_use) = &mut descriptor.in_use {
-                    in_use.data_sync_failed = true;
-                }
-            })
-            .await;
     }
 
     /// Steps W1 to W3 of a write: a ticket first, then marks that are durable.

@@ -15,6 +15,7 @@ mod book;
 mod check;
 mod close;
 mod create;
+mod flush;
 mod io;
 mod layers;
 mod map;
@@ -28,7 +29,7 @@ mod switch;
 mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::lock::Mutex;
 
@@ -43,6 +44,7 @@ pub use transaction::BitmapAction;
 
 use self::bitmaps::Control;
 use self::book::Book;
+use self::flush::Syncs;
 use crate::bits::Bits;
 use crate::chain::Chain;
 use crate::descriptor::{Descriptor, Durability};
@@ -64,8 +66,7 @@ pub struct Image<D: Directory> {
     chain: Chain<D::File>,
     /// Size of the disk in bytes. Changed only while no write is under way.
     size: AtomicU64,
-    /// Set when a sync of the data failed: nothing is known to be durable until a reopen.
-    data_failed: AtomicBool,
+    syncs: Syncs,
     durability: Durability,
     gate: Gate<D::File>,
     control: Mutex<Control<D::File>>,

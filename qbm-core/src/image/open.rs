@@ -1,12 +1,13 @@
 //! Opening an image.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use futures_util::lock::Mutex;
 
 use super::bitmaps::{Control, Held, Tracked};
 use super::book::Book;
+use super::flush::Syncs;
 use super::segment_file;
 use super::{Image, layers};
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, Durability};
@@ -70,7 +71,7 @@ impl<D: Directory> Image<D> {
             host,
             access,
             size: AtomicU64::new(size),
-            data_failed: AtomicBool::new(false),
+            syncs: Syncs::default(),
             durability: descriptor.durability,
             gate: Gate::new(Vec::new()),
             control: Mutex::new(Control { bitmaps, lingering: Vec::new() }),
