@@ -19,3 +19,8 @@ pub use directory::{StdDirectory, split};
 pub use file::StdFile;
 pub use gate::GatePolicy;
 pub use host::StdHost;
+
+/// The example of the README, which is compiled and run as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,39 @@
+//! The tour of the README, run as it is printed.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+use iotests::{qbm, run, tool};
+
+/// The shell blocks of the section that begins with `heading`.
+fn blocks(readme: &str, heading: &str) -> String {
+    let section = readme.split_once(heading).unwrap().1;
+    let section = section.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.collect()
+}
+
+#[test]
+fn the_tour_runs_as_it_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let tour = blocks(&readme, "## Five minutes with a disk of your own");
+    assert!(tour.contains("qbm verify points"), "the tour is not where it was: {tour}");
+    // The build is done, and the one thing a reader has to fill in is the name of a point.
+    let (_build, steps) = tour.split_once('\n').unwrap();
+    let first = "$(qbm points points | head -n 1 | cut -d ' ' -f 1)";
+    let script = format!(
+        "set -e\nqbm() {{ {} \"$@\"; }}\n{}",
+        qbm().get_program().to_str().unwrap(),
+        steps.replace("FIRST-POINT", first)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root.join("docs"), folder.path().join("docs")).unwrap();
+    let said = run(tool("bash").current_dir(folder.path()).args(["-c", &script])).success().stdout;
+    for expected in
+        ["full of \"backup\"", "incremental of \"backup\": 1 MiB of 1 GiB dirty", "sound"]
+    {
+        assert!(said.contains(expected), "{expected:?} is not in: {said}");
+    }
+}
