@@ -1,0 +1,48 @@
+//! `cargo xtask bench`: what tracking costs, beside not tracking, and a backup beside qemu-img.
+//!
+//! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
+//! fails; what is timed is printed as a ratio to the rival of the same run, and never decides.
+#![forbid(unsafe_code)]
+
+mod backup;
+mod marks;
+mod opening;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A row of the table.
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) ours: String,
+    pub(crate) rival: String,
+    pub(crate) figure: String,
+    pub(crate) goal: &'static str,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, path] = arguments.as_slice()
+        && child == "--open"
+    {
+        opening::child(Path::new(path))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let disk = tempfile::tempdir_in(".")?;
+    let memory = tempfile::tempdir_in("/dev/shm")?;
+    let mut rows = Vec::new();
+    // First, while no other child has had much memory.
+    for (place, folder) in [("tmpfs", memory.path()), ("disk", disk.path())] {
+        rows.push(backup::row(place, folder)?);
+    }
+    for (place, folder) in [("tmpfs", memory.path()), ("disk", disk.path())] {
+        rows.push(marks::warm(place, folder)?);
+    }
+    rows.push(marks::cold(disk.path())?);
+    rows.extend(opening::rows(disk.path())?);
+    println!("| what | QBM | rival | figure | goal |\n|---|---|---|---|---|");
+    for Row { what, ours, rival, figure, goal } in rows {
+        println!("| {what} | {ours} | {rival} | {figure} | {goal} |");
+    }
+    Ok(ExitCode::SUCCESS)
+}
