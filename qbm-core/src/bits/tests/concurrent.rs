@@ -48,7 +48,7 @@ fn bits_of_one_word_set_at_the_same_moment_are_all_set() {
 fn a_page_inserted_at_the_moment_of_a_take_is_taken_then_or_next() {
     let set = PageSet::new(64);
     let pace = Pace::default();
-    let rounds = 10_000;
+    let rounds = 2000;
     let mut taken = Vec::new();
     thread::scope(|scope| {
         scope.spawn(|| {
