@@ -89,9 +89,11 @@ impl<F: Storage> Chain<F> {
             let Some(Allocation { cluster, bits }) = &layer.allocation else {
                 return Stretch { length: range.length(), depth: Some(depth) };
             };
-            let index = cluster.granules_touched(range).start;
-            let present = bits.get(index);
-            let end = if present { bits.next_clear(index) } else { bits.next_set(index) };
+            let clusters = cluster.granules_touched(range);
+            let present = bits.get(clusters.start);
+            // No further than the range reaches, however long the run is.
+            let end =
+                if present { bits.next_clear_in(clusters) } else { bits.next_set_in(clusters) };
             let end = end.and_then(|end| end.checked_mul(cluster.bytes()));
             range = range.clip(end.unwrap_or(range.end()));
             if present {

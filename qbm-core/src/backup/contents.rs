@@ -8,6 +8,10 @@ use crate::{Buffer, ByteRange, Directory, Error, Granularity, Image, Persist, Re
 /// Bytes that are left out together where they are zero.
 pub(super) const SECTOR: usize = 4096;
 
+/// How far a run of marks is followed at a time, in bytes of the disk: a bitmap that is all marked
+/// is then walked once, and not once for each window.
+const LONGEST_RUN: u64 = 1 << 30;
+
 /// What a point takes from the source.
 pub(super) struct Selection<'a> {
     /// Bytes that a bit stands for.
@@ -28,13 +32,16 @@ pub(super) struct Written {
 }
 
 impl Selection<'_> {
-    /// The first run of selected bytes at or after `from`.
+    /// The first run of selected bytes at or after `from`, as far as it is looked at: a longer one
+    /// goes on in the next call.
     fn run(&self, from: u64) -> Option<ByteRange> {
         let area = match self.bits {
             None => ByteRange::new(0, self.size),
             Some(bits) => {
                 let first = bits.next_set(from / self.granularity.bytes())?;
-                let end = bits.next_clear(first).unwrap_or(bits.len());
+                let reach = (LONGEST_RUN / self.granularity.bytes()).max(1);
+                let reach = first..bits.len().min(first.saturating_add(reach));
+                let end = bits.next_clear_in(reach.clone()).unwrap_or(reach.end);
                 self.granularity.bytes_of(first..end, self.size)
             }
         };

@@ -122,13 +122,16 @@ struct Found {
 async fn load_extent<F: Storage>(file: &F, extent: ByteRange, bits: &Bits, found: &mut Found) {
     // From a page boundary, so that one bad sector costs one page.
     let mut offset = extent.start() - extent.start() % PAGE_BYTES as u64;
+    let mut spare = None;
     while offset < extent.end() {
         let part = usize::try_from(extent.end() - offset).map_or(CHUNK, |left| left.min(CHUNK));
-        match file.read_at(offset, Buffer::zeroed(part)).await {
+        let buffer = spare.take().unwrap_or_else(|| Buffer::zeroed(part)).narrow(0..part);
+        match file.read_at(offset, buffer).await {
             Ok(buffer) => {
                 for (page, bytes) in (page_at(offset)..).zip(buffer.chunks(PAGE_BYTES)) {
                     found.excess |= bits.or_page_bytes(page, bytes) == TailBits::Dropped;
                 }
+                spare = Some(buffer.widen());
             }
             Err(_) => {
                 let range = ByteRange::new(offset, part as u64);
