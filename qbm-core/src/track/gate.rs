@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use super::segment::Segment;
 use super::wait::WaitList;
@@ -93,7 +93,7 @@ impl<F: Storage> Gate<F> {
     /// Takes a ticket of the current epoch. No lock, no allocation.
     pub(crate) fn enter(&self) -> Ticket<F> {
         loop {
-            let epoch = self.current.load_full();
+            let epoch = self.current.load();
             let before = epoch.tickets.fetch_add(1, Ordering::AcqRel);
             if before & CLOSED == 0 {
                 return Ticket {
@@ -154,7 +154,7 @@ impl<F: Storage> Gate<F> {
 #[derive(Debug)]
 pub(crate) struct Ticket<F> {
     /// `None` once given back.
-    epoch: Option<Arc<Epoch<F>>>,
+    epoch: Option<Guard<Arc<Epoch<F>>>>,
     complete: bool,
     /// The epoch whose recording set was read before the ticket was taken.
     #[cfg(qbm_mutants)]
