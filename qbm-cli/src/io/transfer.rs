@@ -1,6 +1,6 @@
 //! Transfers of any size, in pieces, so that memory does not follow the size.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 
 use futures_executor::block_on;
 use qbm_core::{Buffer, ByteRange, Error, Persist, Unmap};
@@ -36,12 +36,10 @@ pub(super) fn read(image: &FileImage, read: &Read) -> Result<bool, Error> {
         println!("Pattern verification failed at offset {offset}, {length} bytes");
     }
     if dump || read.verify.is_none() {
-        let mut output = io::stdout().lock();
         for_each_piece(request, |piece| {
             let buffer = block_on(image.read(piece.start(), Buffer::zeroed(bytes_of(piece))))?;
             if dump {
-                // Nobody reads on who has closed the output, and the command does not fail by it.
-                let _printed = output.write_all(text::dump(piece.start(), &buffer).as_bytes());
+                print!("{}", text::dump(piece.start(), &buffer));
             }
             Ok(())
         })?;
