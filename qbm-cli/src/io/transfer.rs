@@ -37,7 +37,8 @@ pub(super) fn read(image: &FileImage, read: &Read) -> Result<bool, Error> {
     }
     if dump || read.verify.is_none() {
         for_each_piece(request, |piece| {
-            let buffer = block_on(image.read(piece.start(), Buffer::zeroed(bytes_of(piece))))?;
+            let buffer =
+                block_on(image.read(piece.start(), Buffer::zeroed(index(piece.length()))))?;
             if dump {
                 print!("{}", text::dump(piece.start(), &buffer));
             }
@@ -53,9 +54,10 @@ fn matches(image: &FileImage, request: &Request, verify: Verify) -> Result<bool,
     let end = start.saturating_add(verify.length);
     let mut right = true;
     for_each_piece(request, |piece| {
-        let buffer = block_on(image.read(piece.start(), Buffer::zeroed(bytes_of(piece))))?;
-        let mut bytes = (piece.start()..).zip(&*buffer);
-        right &= bytes.all(|(at, byte)| *byte == verify.pattern || at < start || at >= end);
+        let buffer = block_on(image.read(piece.start(), Buffer::zeroed(index(piece.length()))))?;
+        let within = |at: u64| index(at.clamp(piece.start(), piece.end()) - piece.start());
+        let (from, to) = (within(start), within(end));
+        right &= buffer[from..to].iter().all(|byte| *byte == verify.pattern);
         Ok(())
     })?;
     Ok(right)
@@ -105,7 +107,7 @@ pub(super) fn write(image: &FileImage, write: &Write, bytes: &Bytes) -> Result<(
     let persist = if write.durable { Persist::Now } else { Persist::Later };
     let mut endless = bytes.iter().copied().cycle();
     for_each_piece(&write.request, |piece| {
-        let mut buffer = Buffer::zeroed(bytes_of(piece));
+        let mut buffer = Buffer::zeroed(index(piece.length()));
         match bytes[..] {
             [byte] => buffer.fill(byte),
             _ => buffer.iter_mut().zip(&mut endless).for_each(|(to, from)| *to = from),
@@ -147,6 +149,7 @@ fn for_each_piece(
     }
 }
 
-fn bytes_of(piece: ByteRange) -> usize {
-    usize::try_from(piece.length()).expect("at most a piece")
+/// A place in a piece, or its length.
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("at most a piece")
 }
