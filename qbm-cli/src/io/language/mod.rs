@@ -6,6 +6,7 @@
 
 mod options;
 mod parse;
+mod values;
 mod verbs;
 
 pub use parse::parse;

@@ -1,8 +1,8 @@
 //! From a line to a command.
 
 use super::options::split;
-use super::{Command, MAX_REQUEST, Read, Refusal, Report, Request, Source, Verb, Verify, Write};
-use crate::size::{self, SizeError};
+use super::values::{argument, bytes, limit, milliseconds, pattern, signal, sum};
+use super::{Command, Read, Refusal, Report, Request, Source, Verb, Verify, Write};
 
 /// What a written byte is unless the command says otherwise.
 const DEFAULT_PATTERN: u8 = 0xcd;
@@ -281,80 +281,6 @@ impl Flags {
         };
         Command::Write(Write { request, source, durable: self.durable })
     }
-}
-
-fn argument<T>(text: impl Into<String>) -> Parsed<T> {
-    Err(Refusal::Argument(text.into()))
-}
-
-/// A number of bytes.
-fn bytes(text: &str) -> Parsed<u64> {
-    size::number(text).or_else(|error| {
-        let what = match error {
-            SizeError::Nonsense => "non-numeric argument, or extraneous/unrecognized suffix",
-            SizeError::TooLarge => "argument too large",
-        };
-        argument(format!("Parsing error: {what} -- {text}"))
-    })
-}
-
-fn limit(length: u64, text: &str, unless: &str) -> Parsed<()> {
-    if length > MAX_REQUEST {
-        return argument(format!("length cannot exceed {MAX_REQUEST}{unless}, given {text}"));
-    }
-    Ok(())
-}
-
-/// The bytes of a request that is given in parts.
-fn sum(parts: &[&str]) -> Parsed<u64> {
-    let mut total = 0;
-    for text in parts {
-        let part = bytes(text)?;
-        if part > MAX_REQUEST {
-            return argument(format!("Argument '{text}' exceeds maximum size {MAX_REQUEST}"));
-        }
-        total += part;
-        if total > MAX_REQUEST {
-            return argument(format!(
-                "The total number of bytes exceed the maximum size {MAX_REQUEST}"
-            ));
-        }
-    }
-    Ok(total)
-}
-
-fn pattern(text: &str) -> Parsed<u8> {
-    let byte = integer(text).and_then(|value| u8::try_from(value).ok());
-    byte.map_or_else(|| argument(format!("{text} is not a valid pattern byte")), Ok)
-}
-
-fn milliseconds(text: &str) -> Parsed<u64> {
-    let time = integer(text).and_then(|value| u64::try_from(value).ok());
-    time.map_or_else(|| argument(format!("{text} is not a valid number")), Ok)
-}
-
-fn signal(text: &str) -> Parsed<i32> {
-    const LAST: i32 = 64;
-    match i32::try_from(bytes(text)?) {
-        Ok(signal) if signal <= LAST => Ok(signal),
-        _ => argument(format!("signal argument '{text}' is too large to be a valid signal")),
-    }
-}
-
-/// A whole number as C reads it: decimal, octal after `0`, hexadecimal after `0x`.
-fn integer(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
-    let (digits, base) = match hexadecimal {
-        Some(digits) => (digits, 16),
-        None if digits.starts_with('0') => (digits, 8),
-        None => (digits, 10),
-    };
-    let plain = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(base));
-    plain.then(|| i64::from_str_radix(&format!("{sign}{digits}"), base).ok())?
 }
 
 #[cfg(test)]
