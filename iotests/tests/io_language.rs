@@ -102,6 +102,115 @@ const COMMANDS: &[&str] = &[
     "truncate x",
     "sleep x",
     "help nonsense",
+    // Numbers.
+    "write -P 010 0 16",
+    "write -P +5 16 16",
+    "write -P 08 0 1",
+    "write -P 0x 0 1",
+    "write -P -1 0 1",
+    "read 0 .5k",
+    "read 0 4.k",
+    "read 0 1.0b",
+    "read 0 1.5b",
+    "read 0 1.3k",
+    "read 0 1.9999k",
+    "read 0 0.00048828125M",
+    "read 0x10 0x10b",
+    "read 010 8",
+    "read +5 8",
+    "read 0 0x1k",
+    "read 0 0x",
+    "read 0 1e3",
+    "read 0 4kb",
+    "read 0 .",
+    "read 0 7.99999999999999999999E",
+    "read 0 9223372036854775807",
+    "read 0 9223372036854775808",
+    "read 0 0x8000000000000000",
+    "read 9223372036854775807 0",
+    "read 0 99999999999999999999",
+    "sleep 0x1",
+    "sleep 08",
+    "sleep -1",
+    "sleep 1k",
+    "alloc -5",
+    "alloc -x",
+    "alloc 0 0",
+    "alloc 511 2",
+    "a 1023k 4k",
+    // Options: where they stand, what they exclude, which error comes first.
+    "read -- 0 4k",
+    "read 0 4k -- -q",
+    "read 0 -q 4k",
+    "read - 4k",
+    "read -qv 0 16",
+    "read --help 0 4k",
+    "r -Z 0 4k",
+    "r 0",
+    "read -P",
+    "read -P 3 -s",
+    "read -P 300 -Z 0 4k",
+    "read -s 1 x 4k",
+    "read -P 0 -s 8k 0 8k",
+    "read -P 0 -s 0 -l 0 0 8k",
+    "read -b 0 4k",
+    "read\t0\t4k",
+    "rv 0 4k",
+    "write -c 0 4k",
+    "write -zc 0 4k",
+    "write -bz 0 4k",
+    "write -cf 0 4k",
+    "write -n x 4k",
+    "write -un 0 4k",
+    "write -nz 0 3G",
+    "write -s pattern -z 0 4k",
+    "write -s pattern x 4k",
+    "write -s pattern 0 0",
+    "write -s . 0 4k",
+    "write -P 65 2 1",
+    "write -P 0x7e 3 1",
+    "write -P 32 4 1",
+    "read -v 0 20",
+    "write -z 5 10",
+    "write 0 0",
+    "write 2M 0",
+    "read 1M 0",
+    "read 2M 0",
+    "discard 2M 0",
+    "discard 0 2G",
+    "discard -Z 0 1",
+    // Parts, and what runs in the background.
+    "readv 0 3G",
+    "readv -P 1 0 4k 512",
+    "readv 2M 0",
+    "writev 0 1.5G 1.5G",
+    "writev 0 1M 512",
+    "writev 0 x",
+    "writev -z 0 512",
+    "aio_write -z 0 4k 4k",
+    "aio_write -u 0 4k",
+    "aio_write -zP 3 0 4k",
+    "aio_write -z 0 3G",
+    "aio_write 0 1M 1M",
+    "aio_write -zfi x 4k",
+    "aio_read -i 0 4k",
+    "aio_read 2M 0",
+    "aio_read -v -P 4 0 16",
+    "aio_read -qC 0 512",
+    // Sizes of the disk.
+    "truncate -m full 2M",
+    "truncate -m falloc 3M",
+    "truncate -m off 2M",
+    "truncate -m metadata 3M",
+    "truncate -m nonsense 3M",
+    "truncate -m",
+    "truncate 1M 2M",
+    "truncate 7E",
+    "length",
+    "sigraise 0",
+    "sigraise 999",
+    "abort",
+    "quit 3",
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -172,6 +281,36 @@ fn data_written_by_one_is_read_by_the_other() {
     raw("read -P 77 10k 100k");
     raw("write -P 78 20k 1k");
     ours(folder.path(), "read -P 78 20k 1k").success();
+}
+
+/// An image that was never closed, as after a crash, still says what was written through it.
+#[test]
+fn an_abort_leaves_the_image_open_and_its_marks_kept() {
+    let folder = folder();
+    let image = |arguments: &[&str]| run(qbm().current_dir(folder.path()).args(arguments));
+    image(&["bitmap", "--add", "-g", "64k", "ours.qbm", "b"]).success();
+    for (offset, ending) in ["0", "128k"].iter().zip(["abort", "sigraise 9"]) {
+        let write = format!("write -q {offset} 1k");
+        let ended = image(&["io", "-c", &write, "-c", ending, "-c", "write 1M 1", "ours.qbm"]);
+        assert_eq!(ended.status.code(), None, "{ending} ends it by a signal");
+        let info = image(&["info", "--output", "json", "ours.qbm"]).success().json();
+        assert_eq!(info["dirty-flag"], true, "{info}");
+    }
+    let marks = image(&["map", "--bitmap", "b", "--output", "json", "ours.qbm"]).success().json();
+    let marked = |start: u64| serde_json::json!({"start": start, "length": 65536, "dirty": true});
+    let marks = marks.as_array().unwrap();
+    assert!(marks.contains(&marked(0)) && marks.contains(&marked(128 << 10)), "{marks:?}");
+}
+
+/// Far more requests in the background than run at a time are all done.
+#[test]
+fn requests_in_the_background_are_all_done_at_the_end() {
+    let folder = folder();
+    let mut script: String = (0..200).map(|n| format!("aio_write -q -P 3 {n}k 1k\n")).collect();
+    script += "aio_flush\nread -q -P 3 0 200k\n";
+    let mut command = qbm();
+    command.current_dir(folder.path()).args(["io", "ours.qbm"]);
+    assert_eq!(run_with_input(&mut command, &script).success().stdout, "");
 }
 
 /// Without `-c` the commands come from standard input, and one that fails does not end them.

@@ -4,6 +4,9 @@
 //! ([`open`]), how sizes are read ([`size`]) and written ([`output`]), and progress.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod printing;
+
 pub mod commands;
 pub mod drill;
 pub mod io;
@@ -11,7 +14,9 @@ pub mod open;
 pub mod output;
 pub mod progress;
 pub mod size;
+mod usage;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -54,12 +59,25 @@ enum Command {
     Man(commands::man::ManArgs),
 }
 
-/// Runs the program; the error is what to print.
-///
-/// # Errors
-///
-/// Whatever the command failed with; nothing was changed then unless it says otherwise.
-pub fn run(program: Program) -> anyhow::Result<ExitCode> {
+/// The program: parses `arguments`, runs the command, and says in one line what went wrong.
+pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let program = match Program::try_parse_from(&arguments) {
+        Ok(program) => program,
+        Err(error) => return usage::refuse(&error, &arguments),
+    };
+    let done = run(program).and_then(|code| match printing::failure() {
+        Some(error) => Err(anyhow::anyhow!("standard output: {error}")),
+        None => Ok(code),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("qbm: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the command; the error is what to print.
+fn run(program: Program) -> anyhow::Result<ExitCode> {
     match program.command {
         Command::Create(args) => commands::create::run(args),
         Command::Info(args) => commands::info::run(&args),

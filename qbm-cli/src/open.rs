@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
-use qbm_core::{Access, Host, Image};
+use qbm_core::{Access, Error, Host, Image};
 use qbm_io_std::{GatePolicy, StdDirectory, StdFile, StdHost, split};
 
 /// An image on files.
@@ -32,6 +32,15 @@ pub struct ImageArgs {
     /// Which other files may be opened.
     #[command(flatten)]
     pub gate: GateArgs,
+}
+
+/// `error` as it is told: with the name of `image`, where it does not name a file itself.
+pub fn naming(image: &Path) -> impl Fn(Error) -> anyhow::Error {
+    let image = image.display().to_string();
+    move |error| match error {
+        Error::Io { .. } | Error::Descriptor { .. } | Error::Unusable { .. } => error.into(),
+        _ => anyhow::Error::new(error).context(image.clone()),
+    }
 }
 
 /// The world around every image of this process.

@@ -9,7 +9,7 @@ use futures_executor::block_on;
 use qbm_core::image::BitmapAction;
 use qbm_core::{Access, Granularity};
 
-use crate::open::ImageArgs;
+use crate::open::{ImageArgs, naming};
 use crate::size;
 
 /// Add, remove, clear, enable, disable or merge a bitmap
@@ -118,11 +118,12 @@ pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
         Action::Merge(source) => BitmapAction::Merge { target: name.clone(), source },
     };
     let actions: Vec<_> = actions.into_iter().map(to_core).collect();
+    let naming = naming(&image.image);
     let image = image.open(Access::Write, false)?;
     let done = block_on(image.transaction(&actions));
     // Closed either way: a refused action changes nothing.
     let closed = block_on(image.close());
-    done?;
+    done.map_err(naming)?;
     closed?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
-use qbm_core::{Access, Buffer, ByteRange, Lock, Storage};
+use qbm_core::{Access, BlockStatus, Buffer, ByteRange, Lock, Storage};
 use qbm_io_std::StdFile;
 
 use crate::open::{FileImage, GateArgs};
@@ -31,7 +31,7 @@ pub struct CompareArgs {
     /// The format of the second
     #[arg(short = 'F', value_enum)]
     second_format: Option<DiskFormat>,
-    /// Differ also in size
+    /// Tell also a different size, and what is a hole in one and data in the other
     #[arg(short)]
     strict: bool,
     /// Say nothing
@@ -92,12 +92,17 @@ fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
     let mut offset = 0;
     while offset < large.size() {
         let rest = ByteRange::new(offset, large.size() - offset);
-        let window = rest.clip(offset + WINDOW);
-        let zero = small.zero_at(rest)?.min(large.zero_at(rest)?);
-        if zero > 0 {
-            offset += zero;
+        let (ours, theirs) = (small.status(rest)?, large.status(rest)?);
+        if args.strict && ours.data != theirs.data {
+            say(format!("Strict mode: Offset {offset} block status mismatch!"));
+            return Ok(false);
+        }
+        let alike = ours.length.min(theirs.length);
+        if !ours.data && !theirs.data {
+            offset += alike;
             continue;
         }
+        let window = rest.clip(offset + alike.min(WINDOW));
         let (a, b) = (small.read(window)?, large.read(window)?);
         let differs = |(a, b): (&[u8], &[u8])| a != b;
         if let Some(sector) = a.chunks(SECTOR).zip(b.chunks(SECTOR)).position(differs) {
@@ -150,22 +155,16 @@ impl Disk {
         Ok(buffer.widen())
     }
 
-    /// How many of the first bytes of `range` are known to be zero without reading them.
-    fn zero_at(&self, range: ByteRange) -> anyhow::Result<u64> {
+    /// What the first bytes of `range` hold, with nothing past the end.
+    fn status(&self, range: ByteRange) -> anyhow::Result<BlockStatus> {
         let there = range.clip(self.size());
-        if there.is_empty() {
-            return Ok(range.length());
-        }
-        let (length, data) = match self {
-            Self::Raw(file, _) => {
-                let status = block_on(file.block_status(there))?;
-                (status.length, status.data)
-            }
+        Ok(match self {
+            _ if there.is_empty() => BlockStatus { length: range.length(), data: false },
+            Self::Raw(file, _) => block_on(file.block_status(there))?,
             Self::Image(image) => {
                 let extent = block_on(image.block_status(there))?;
-                (extent.length, extent.data)
+                BlockStatus { length: extent.length, data: extent.data }
             }
-        };
-        Ok(if data { 0 } else { length })
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! `qbm info`: what an image is, from its descriptor alone.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -106,6 +108,7 @@ fn describe(args: &InfoArgs, descriptor: &Descriptor, size: u64, marks: &[(Strin
             "stored": point.stored,
         });
     }
+    data["after-crash"] = json!(after_crash(descriptor.durability));
     let mut info = json!({
         "filename": args.image.image.display().to_string(),
         "format": "qbm",
@@ -113,6 +116,9 @@ fn describe(args: &InfoArgs, descriptor: &Descriptor, size: u64, marks: &[(Strin
         "dirty-flag": descriptor.in_use.is_some(),
         "format-specific": { "type": "qbm", "data": data },
     });
+    if let Some(bytes) = on_disk(&args.image.image, descriptor) {
+        info["actual-size"] = json!(bytes);
+    }
     if let Some(BitmapKind::Allocation { backing: Some(backing) }) =
         descriptor.allocation().map(|bitmap| &bitmap.kind)
     {
@@ -168,6 +174,38 @@ fn durability_name(durability: Durability) -> &'static str {
     }
 }
 
+/// What the bitmaps say after a crash, at worst.
+fn after_crash(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Exact => "every mark, and those of the writes that were under way",
+        Durability::Close => "everything counts as changed",
+    }
+}
+
+/// Bytes that the image's files take on disk, backing images not counted; `None` where one of
+/// them lies elsewhere or is not there. Links are not followed.
+fn on_disk(image: &Path, descriptor: &Descriptor) -> Option<u64> {
+    const BLOCK: u64 = 512; // the unit of st_blocks, whatever the file system's is
+    let directory = image.parent()?;
+    let beside = |name: &str| {
+        let path = Path::new(name);
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        plain.then(|| directory.join(path))
+    };
+    let names = descriptor
+        .bitmaps
+        .iter()
+        .flat_map(|bitmap| &bitmap.segments)
+        .map(|segment| &segment.file)
+        .chain([&descriptor.image.file]);
+    let mut paths = vec![image.to_owned()];
+    for name in names {
+        paths.push(beside(name)?);
+    }
+    let blocks = paths.iter().map(|path| Some(path.symlink_metadata().ok()?.blocks()));
+    blocks.sum::<Option<u64>>().map(|blocks| blocks * BLOCK)
+}
+
 /// The same facts for people.
 fn print(info: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -176,13 +214,20 @@ fn print(info: &Value) {
     println!("image: {}", text(&info["filename"]));
     println!("file format: qbm");
     println!("virtual size: {} ({size} bytes)", output::bytes(size));
+    if let Some(bytes) = info["actual-size"].as_u64() {
+        println!("disk size: {}", output::bytes(bytes));
+    }
     println!("data file: {}", text(&data["data-file"]));
     println!("data file format: {}", text(&data["data-file-format"]));
     if let Some(backing) = info["backing-filename"].as_str() {
         println!("backing file: {backing}");
         println!("backing file format: {}", text(&info["backing-filename-format"]));
     }
-    println!("durability: {}", text(&data["durability"]));
+    println!(
+        "durability: {}; after a crash {}",
+        text(&data["durability"]),
+        text(&data["after-crash"])
+    );
     if let Some(in_use) = data["in-use"].as_object() {
         let (program, since) = (text(&in_use["program"]), text(&in_use["since"]));
         println!(

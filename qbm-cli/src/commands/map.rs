@@ -1,14 +1,14 @@
 //! `qbm map`: what is where on the disk, or what a bitmap marks.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use futures_executor::block_on;
 use qbm_core::image::Extent;
 use qbm_core::{Access, ByteRange};
-use serde_json::json;
 
-use crate::open::{FileImage, ImageArgs};
+use crate::open::{FileImage, ImageArgs, naming};
 use crate::output::Output;
 
 /// Show what is where on the disk, or what a bitmap marks
@@ -35,14 +35,14 @@ pub struct MapArgs {
 pub fn run(args: &MapArgs) -> anyhow::Result<ExitCode> {
     let image = args.image.open(Access::Read, args.force_share)?;
     match &args.bitmap {
-        Some(name) => print_marks(&image, name, args.output)?,
+        Some(name) => print_marks(&image, &args.image.image, name, args.output)?,
         None => print_extents(&image, args.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_marks(image: &FileImage, name: &str, output: Output) -> anyhow::Result<()> {
-    let bits = block_on(image.bitmap_bits(name))?;
+fn print_marks(image: &FileImage, file: &Path, name: &str, output: Output) -> anyhow::Result<()> {
+    let bits = block_on(image.bitmap_bits(name)).map_err(naming(file))?;
     let bitmaps = block_on(image.bitmaps());
     let granularity = bitmaps.iter().find(|bitmap| bitmap.name == name).map(|b| b.granularity);
     let granularity = granularity.expect("its marks were just read");
@@ -55,7 +55,11 @@ fn print_marks(image: &FileImage, name: &str, output: Output) -> anyhow::Result<
         let (start, length) = (range.start(), range.length());
         match output {
             _ if range.is_empty() => {}
-            Output::Json => list.add(&json!({ "start": start, "length": length, "dirty": dirty })),
+            Output::Json => list.add(&[
+                ("start", start.to_string()),
+                ("length", length.to_string()),
+                ("dirty", dirty.to_string()),
+            ]),
             Output::Human if dirty => {
                 println!("{:<16}{:<16}yes", hex(start), hex(length));
             }
@@ -82,17 +86,17 @@ fn print_extents(image: &FileImage, output: Output) -> anyhow::Result<()> {
         let Extent { start, length, depth, present, data } = extent;
         match output {
             Output::Json => {
-                let mut entry = json!({
-                    "start": start,
-                    "length": length,
-                    "depth": depth,
-                    "present": present,
-                    "zero": !data,
-                    "data": data,
-                    "compressed": false,
-                });
+                let mut entry = vec![
+                    ("start", start.to_string()),
+                    ("length", length.to_string()),
+                    ("depth", depth.to_string()),
+                    ("present", present.to_string()),
+                    ("zero", (!data).to_string()),
+                    ("data", data.to_string()),
+                    ("compressed", false.to_string()),
+                ];
                 if present {
-                    entry["offset"] = json!(start);
+                    entry.push(("offset", start.to_string()));
                 }
                 list.add(&entry);
             }
@@ -128,7 +132,8 @@ fn hex(number: u64) -> String {
     if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
 }
 
-/// A JSON list that is printed as it comes, so that memory does not follow the disk.
+/// A JSON list that is printed as it comes, so that memory does not follow the disk, and with the
+/// blanks of qemu-img, whose output some programs read by the line.
 struct JsonList {
     output: Output,
     first: bool,
@@ -139,8 +144,12 @@ impl JsonList {
         Self { output, first: true }
     }
 
-    fn add(&mut self, entry: &serde_json::Value) {
-        print!("{}{entry}", if self.first { "[" } else { ",\n" });
+    /// Adds an object of `members`, whose values are JSON.
+    fn add(&mut self, members: &[(&str, String)]) {
+        let members: Vec<_> =
+            members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        let before = if self.first { "[" } else { ",\n" };
+        print!("{before}{{ {}}}", members.join(", "));
         self.first = false;
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::Access;
 
-use crate::open::ImageArgs;
+use crate::open::{ImageArgs, naming};
 use crate::size;
 
 /// Change the size of the disk
@@ -31,13 +31,14 @@ pub struct ResizeArgs {
 pub fn run(args: &ResizeArgs) -> anyhow::Result<ExitCode> {
     let image = args.image.open(Access::Write, false)?;
     let old = image.size();
-    let wanted = wanted(old, &args.size);
+    let file = || args.image.image.display().to_string();
+    let wanted = wanted(old, &args.size).with_context(file);
     let resized = match wanted {
         Ok(new) if new < old && !args.shrink => {
             let why = "this deletes what is past the new end; --shrink allows it";
-            Err(anyhow::anyhow!("{}: {why}", args.image.image.display()))
+            Err(anyhow::anyhow!(why).context(file()))
         }
-        Ok(new) => block_on(image.resize(new)).map_err(Into::into),
+        Ok(new) => block_on(image.resize(new)).map_err(naming(&args.image.image)),
         Err(error) => Err(error),
     };
     let closed = block_on(image.close());
@@ -48,7 +49,7 @@ pub fn run(args: &ResizeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn wanted(old: u64, text: &str) -> anyhow::Result<u64> {
-    let parse = |text: &str| size::parse(text).map_err(anyhow::Error::msg);
+    let parse = |digits: &str| size::parse(digits).with_context(|| format!("'{text}'"));
     match (text.strip_prefix('+'), text.strip_prefix('-')) {
         (Some(more), _) => old.checked_add(parse(more)?).context("the disk would be too large"),
         (_, Some(less)) => match old.checked_sub(parse(less)?) {

@@ -1,16 +1,20 @@
 //! A session: commands one after the other, and asynchronous transfers beside them.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use qbm_core::{ByteRange, Error};
+use nix::sys::signal::Signal;
+use qbm_core::{ByteRange, Error, Unmap};
 
-use super::language::{self, Command, Transfer, VERBS};
-use super::{text, transfer};
+use super::language::{self, Command, Read, Refusal, Request, VERBS, Verb, Write};
+use super::text;
+use super::transfer::{self, Bytes};
 use crate::open::FileImage;
+
+/// Requests in the background at a time; one more waits for the oldest.
+const MOST_UNDER_WAY: usize = 32;
 
 /// Whether the session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,7 @@ impl Session {
             Ok(Some(Command::Quit)) => return Next::Quit,
             Ok(Some(command)) => self.command(command),
             Err(refusal) => {
-                refusal.error.iter().for_each(|text| eprintln!("{text}"));
-                refusal.output.iter().for_each(|text| println!("{text}"));
+                tell(refusal);
                 false
             }
         };
@@ -51,7 +54,7 @@ impl Session {
 
     /// Waits for what is under way and closes the image; whether every command succeeded.
     pub(super) fn close(mut self) -> anyhow::Result<bool> {
-        self.wait();
+        self.wait(0);
         let image = Arc::into_inner(self.image).expect("no transfer is under way");
         match image.access() {
             qbm_core::Access::Read => {}
@@ -60,9 +63,11 @@ impl Session {
         Ok(self.succeeded)
     }
 
-    fn wait(&mut self) {
-        for transfer in self.under_way.drain(..) {
-            if let Err(panic) = transfer.join() {
+    /// Waits until at most `rest` requests are under way.
+    fn wait(&mut self, rest: usize) {
+        let surplus = self.under_way.len().saturating_sub(rest);
+        for request in self.under_way.drain(..surplus) {
+            if let Err(panic) = request.join() {
                 std::panic::resume_unwind(panic);
             }
         }
@@ -70,37 +75,80 @@ impl Session {
 
     /// Does `command`; whether it succeeded.
     fn command(&mut self, command: Command) -> bool {
-        let image = &self.image;
         match command {
-            Command::Read(transfer) => return self.transfer(read, transfer),
-            Command::Write(transfer) => return self.transfer(write, transfer),
-            Command::Discard(transfer) => return self.transfer(discard, transfer),
-            Command::Flush => return told("flush", block_on(image.flush())),
-            Command::AioFlush => self.wait(),
-            Command::Truncate(size) => return told("truncate", block_on(image.resize(size))),
-            Command::Length => println!("{}", text::bytes(image.size())),
+            Command::Read(read) => {
+                let background = read.request.background;
+                return self.start(background, move |image| self::read(image, &read));
+            }
+            Command::Write(write) => return self.start_write(write),
+            Command::Discard(request) => return discard(&self.image, &request),
+            Command::Flush => return told("flush", block_on(self.image.flush())),
+            Command::AioFlush => self.wait(0),
+            Command::Truncate { size, preallocate } => return self.truncate(size, preallocate),
+            Command::Length => println!("{}", text::bytes(self.image.size())),
             Command::Map => return self.map(),
-            Command::Alloc(offset, length) => return self.alloc(offset, length),
+            Command::Alloc { offset, length } => return self.alloc(offset, length),
             Command::Sleep(milliseconds) => std::thread::sleep(Duration::from_millis(milliseconds)),
             Command::Info => {
                 println!("format name: qbm\ncluster size: 0 bytes\nvm state offset: 0 bytes");
             }
             Command::Help(name) => return help(name.as_deref()),
+            Command::Invalid(kind) => println!("injecting invalid {kind} request"),
+            Command::Unsupported(kind) => {
+                println!("{kind} failed: Operation not supported");
+                return false;
+            }
+            Command::Abort => std::process::abort(),
+            Command::Raise(signal) => return raise(signal),
             Command::Quit => {}
         }
         true
     }
 
-    fn transfer(&mut self, work: fn(&FileImage, &Transfer) -> bool, transfer: Transfer) -> bool {
-        if !transfer.asynchronous {
-            return work(&self.image, &transfer);
+    fn start_write(&mut self, write: Write) -> bool {
+        match Bytes::of(&write) {
+            Ok(bytes) => {
+                let background = write.request.background;
+                self.start(background, move |image| self::write(image, &write, &bytes))
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                false
+            }
         }
+    }
+
+    /// Does `work` at once, or beside the next commands.
+    fn start(
+        &mut self,
+        background: bool,
+        work: impl FnOnce(&FileImage) -> bool + Send + 'static,
+    ) -> bool {
+        if !background {
+            return work(&self.image);
+        }
+        self.wait(MOST_UNDER_WAY - 1);
         let image = Arc::clone(&self.image);
         // As in qemu-io, it counts as a success once it is under way.
         self.under_way.push(std::thread::spawn(move || {
-            let _done = work(&image, &transfer);
+            let _done = work(&image);
         }));
         true
+    }
+
+    fn truncate(&self, size: u64, preallocate: bool) -> bool {
+        let old = self.image.size();
+        let resized = block_on(self.image.resize(size)).and_then(|()| match preallocate {
+            true if size > old => {
+                let added = ByteRange::new(old, size - old);
+                block_on(self.image.write_zeroes(added, Unmap::Forbidden))
+            }
+            _ => Ok(()),
+        });
+        if let Err(error) = &resized {
+            eprintln!("qbm: {}: could not resize: {}", self.image.name(), why(error));
+        }
+        resized.is_ok()
     }
 
     fn map(&self) -> bool {
@@ -158,81 +206,88 @@ impl Session {
     }
 }
 
-fn read(image: &FileImage, transfer: &Transfer) -> bool {
+fn read(image: &FileImage, read: &Read) -> bool {
     let begun = Instant::now();
-    match transfer::read(image, transfer) {
-        Ok((said, verified)) => {
-            print!("{said}");
-            statistics("read", transfer, begun.elapsed());
-            verified
+    // Held throughout, so that the lines of requests in the background do not mix.
+    let _lines = std::io::stdout().lock();
+    match transfer::read(image, read) {
+        Ok(right) => {
+            print!("{}", text::statistics("read", &read.request, begun.elapsed()));
+            right
         }
-        Err(error) => told("read", Err(error)),
+        Err(error) => told(read.request.name, Err(error)),
     }
 }
 
-fn write(image: &FileImage, transfer: &Transfer) -> bool {
-    if let Some(name) = &transfer.source
-        && let Err(error) = std::fs::metadata(name)
-    {
-        let text = error.to_string();
-        eprintln!("{name}: {}", text.split(" (os error").next().unwrap_or_default());
-        return false;
-    }
+fn write(image: &FileImage, write: &Write, bytes: &Bytes) -> bool {
     let begun = Instant::now();
-    let written = transfer::write(image, transfer);
+    let written = transfer::write(image, write, bytes);
     if written.is_ok() {
-        statistics("wrote", transfer, begun.elapsed());
+        print!("{}", text::statistics("wrote", &write.request, begun.elapsed()));
     }
-    told("write", written)
+    told(write.request.name, written)
 }
 
-fn discard(image: &FileImage, transfer: &Transfer) -> bool {
+fn discard(image: &FileImage, request: &Request) -> bool {
     let begun = Instant::now();
-    let discarded = transfer::discard(image, transfer);
+    let discarded = transfer::discard(image, request);
     if discarded.is_ok() {
-        statistics("discard", transfer, begun.elapsed());
+        print!("{}", text::statistics("discard", request, begun.elapsed()));
     }
     told("discard", discarded)
 }
 
-fn statistics(verb: &str, transfer: &Transfer, took: Duration) {
-    if !transfer.quiet {
-        // One call, so that the lines of asynchronous transfers do not mix.
-        let text = format!("{}\n", text::statistics(verb, transfer, took));
-        let _printed = std::io::stdout().write_all(text.as_bytes());
+/// Says why a line is no command, each part where qemu-io says it.
+fn tell(refusal: Refusal) {
+    match refusal {
+        Refusal::Argument(text) => println!("{text}"),
+        Refusal::Command(text) => eprintln!("{text}"),
+        Refusal::Usage { verb, complaint } => {
+            complaint.iter().for_each(|text| eprintln!("{text}"));
+            println!("{}", verb.usage());
+        }
     }
 }
 
 /// Says why `verb` failed, if it did, in the words of qemu-io; returns whether it did not.
 fn told(verb: &str, done: Result<(), Error>) -> bool {
     let Err(error) = done else { return true };
-    let why = match &error {
-        Error::OutOfRange { .. } => "Input/output error".to_owned(),
-        Error::ReadOnly => "Operation not permitted".to_owned(),
-        Error::Io { error, .. } => {
-            let text = error.to_string();
-            text.split(" (os error").next().unwrap_or_default().to_owned()
-        }
-        other => other.to_string(),
-    };
-    println!("{verb} failed: {why}");
+    println!("{verb} failed: {}", why(&error));
     false
 }
 
-fn help(name: Option<&str>) -> bool {
-    let Some(name) = name else {
-        VERBS.iter().for_each(|verb| println!("{}", verb.usage()));
-        println!("\n-P byte: a pattern to write or verify. Sizes: 4096, 64k, 1.5G, 0x200.");
-        return true;
+fn why(error: &Error) -> String {
+    match error {
+        Error::OutOfRange { .. } => "Input/output error".to_owned(),
+        Error::ReadOnly => "Operation not permitted".to_owned(),
+        Error::Io { error, .. } => text::reason(error),
+        other => other.to_string(),
+    }
+}
+
+fn raise(signal: i32) -> bool {
+    let raised = match signal {
+        0 => Ok(()),
+        _ => Signal::try_from(signal).and_then(nix::sys::signal::raise),
     };
-    match language::find(name) {
-        Some(verb) => {
-            println!("{}", verb.usage());
-            true
+    if let Err(errno) = raised {
+        println!("signal {signal} cannot be raised: {}", errno.desc());
+    }
+    raised.is_ok()
+}
+
+/// Explains all verbs or one; whether there is such a verb.
+fn help(name: Option<&str>) -> bool {
+    match name.map(|name| (name, Verb::find(name))) {
+        Some((_, Some(verb))) => println!("{}", verb.explanation()),
+        Some((name, None)) => {
+            println!("command {name} not found");
+            return false;
         }
         None => {
-            println!("command {name} not found");
-            false
+            VERBS.iter().for_each(|verb| println!("{}", verb.usage()));
+            println!("\nSizes are like 4096, 64k, 1.5G or 0x200. 'help COMMAND' explains options.");
         }
     }
+    true
 }

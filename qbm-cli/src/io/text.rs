@@ -1,8 +1,9 @@
 //! The lines that qemu-io prints.
 
+use std::io;
 use std::time::Duration;
 
-use super::language::Transfer;
+use super::language::{Report, Request};
 
 /// A size as qemu-io tells it: `512 bytes`, `1.500 KiB`, `4 KiB`.
 pub(super) fn size(bytes: f64) -> String {
@@ -24,22 +25,29 @@ pub(super) fn bytes(count: u64) -> String {
     size(count as f64)
 }
 
-/// What is said of a transfer that went well.
+/// What is said of a request that went well: nothing, one line for programs, or two lines.
 #[expect(clippy::cast_precision_loss, reason = "told to three decimals")]
-pub(super) fn statistics(verb: &str, transfer: &Transfer, took: Duration) -> String {
-    let Transfer { offset, length, .. } = transfer;
+pub(super) fn statistics(verb: &str, request: &Request, took: Duration) -> String {
+    let Request { offset, length, report, .. } = request;
     let seconds = took.as_secs_f64().max(1e-9);
     let (rate, operations) = (*length as f64 / seconds, 1.0 / seconds);
-    if transfer.machine {
-        return format!("{length},1,{},{rate:.3},{operations:.3}", clock(took));
+    match report {
+        Report::Quiet => String::new(),
+        Report::Terse => format!("{length},1,{},{rate:.3},{operations:.3}\n", clock(took)),
+        Report::Full => format!(
+            "{verb} {length}/{length} bytes at offset {offset}\n\
+             {}, 1 ops; {} ({}/sec and {operations:.4} ops/sec)\n",
+            bytes(*length),
+            short_clock(took),
+            size(rate),
+        ),
     }
-    format!(
-        "{verb} {length}/{length} bytes at offset {offset}\n\
-         {}, 1 ops; {} ({}/sec and {operations:.4} ops/sec)",
-        bytes(*length),
-        short_clock(took),
-        size(rate),
-    )
+}
+
+/// Why an operation of the system failed, in its words but without its number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn clock(took: Duration) -> String {
@@ -54,12 +62,13 @@ fn short_clock(took: Duration) -> String {
     clock(took)
 }
 
-/// `bytes`, which are at `offset`, sixteen on a line, in hexadecimal and as text.
+/// `bytes`, which are at `offset`, sixteen on a line, in hexadecimal and, where they
+/// are letters or digits, as text.
 pub(super) fn dump(offset: u64, bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, at) in bytes.chunks(16).zip((offset..).step_by(16)) {
         let hex: String = line.iter().map(|byte| format!(" {byte:02x}")).collect();
-        let plain = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' };
+        let plain = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '.' };
         let plain: String = line.iter().map(plain).collect();
         text += &format!("{at:08x}: {hex}  {plain}\n");
     }

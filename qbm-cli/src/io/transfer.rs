@@ -1,118 +1,155 @@
 //! Transfers of any size, in pieces, so that memory does not follow the size.
 
-use std::io;
+use std::io::{self, Read as _};
 
 use futures_executor::block_on;
 use qbm_core::{Buffer, ByteRange, Error, Persist, Unmap};
 
-use super::language::Transfer;
+use super::language::{Read, Report, Request, Source, Verify, Write};
 use super::text;
 use crate::open::FileImage;
 
 /// Bytes of a piece.
-const PIECE: u64 = 4 << 20;
+const PIECE: u64 = 1 << 20;
+/// The most bytes of a file that a write sends, again and again if they are fewer than it wants.
+const MOST_OF_A_FILE: u64 = 32 << 20;
 
-/// The byte that is written where none is given.
-const FILL: u8 = 0xcd;
-
-/// Reads; returns what is to be said before the statistics, and whether the pattern was there.
-pub(super) fn read(image: &FileImage, transfer: &Transfer) -> Result<(String, bool), Error> {
-    let start = transfer.offset.saturating_add(transfer.pattern_start);
-    let length = transfer.pattern_length.unwrap_or(transfer.length - transfer.pattern_start);
-    let pattern = ByteRange::checked_new(start, length);
-    let mut said = String::new();
-    let mut verified = true;
-    for_each_piece(transfer, |piece| {
-        let buffer = Buffer::zeroed(bytes_of(piece.length()));
-        let buffer = block_on(image.read(piece.start(), buffer))?;
-        if let (Some(byte), Some(pattern)) = (transfer.pattern, pattern) {
-            let from = pattern.start().clamp(piece.start(), piece.end()) - piece.start();
-            let to = pattern.end().clamp(piece.start(), piece.end()) - piece.start();
-            let part = &buffer[bytes_of(from)..bytes_of(to).max(bytes_of(from))];
-            verified &= part.iter().all(|found| *found == byte);
-        }
-        if transfer.show {
-            said += &text::dump(piece.start(), &buffer);
-        }
-        Ok(())
-    })?;
-    if !verified {
-        let place = format!("{}, {length} bytes", transfer.offset + transfer.pattern_start);
-        said = format!("Pattern verification failed at offset {place}\n{said}");
-    }
-    Ok((said, verified))
+/// The bytes that a write sends.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// These, again and again; never none.
+    Repeated(Vec<u8>),
+    /// Zeroes that need not be sent.
+    Zeroes(Unmap),
 }
 
-/// Writes a pattern, a file or zeroes.
-pub(super) fn write(image: &FileImage, transfer: &Transfer) -> Result<(), Error> {
-    if transfer.zeroes {
-        let unmap = if transfer.unmap { Unmap::Allowed } else { Unmap::Forbidden };
-        let range = whole(image, transfer)?;
-        block_on(image.write_zeroes(range, unmap))?;
-        return if transfer.durable { block_on(image.flush()) } else { Ok(()) };
+/// Reads, and prints what the bytes are or that they are wrong; whether they were right.
+pub(super) fn read(image: &FileImage, read: &Read) -> Result<bool, Error> {
+    let request = &read.request;
+    let dump = read.dump && request.report != Report::Quiet;
+    let right = match read.verify {
+        Some(verify) => matches(image, request, verify)?,
+        None => true,
+    };
+    if let (false, Some(Verify { start, length, .. })) = (right, read.verify) {
+        let offset = request.offset + start;
+        println!("Pattern verification failed at offset {offset}, {length} bytes");
     }
-    let source = transfer.source.as_ref().map(source).transpose()?;
-    let persist = if transfer.durable { Persist::Now } else { Persist::Later };
-    // Refused as a whole, before a part is written.
-    whole(image, transfer)?;
-    for_each_piece(transfer, |piece| {
-        let mut buffer = Buffer::zeroed(bytes_of(piece.length()));
-        match &source {
-            None => buffer.fill(transfer.pattern.unwrap_or(FILL)),
-            Some(bytes) => {
-                let skip = bytes_of((piece.start() - transfer.offset) % bytes.len() as u64);
-                let endless = bytes.iter().cycle().skip(skip);
-                buffer.iter_mut().zip(endless).for_each(|(to, from)| *to = *from);
+    if dump || read.verify.is_none() {
+        for_each_piece(request, |piece| {
+            let buffer =
+                block_on(image.read(piece.start(), Buffer::zeroed(index(piece.length()))))?;
+            if dump {
+                print!("{}", text::dump(piece.start(), &buffer));
             }
+            Ok(())
+        })?;
+    }
+    Ok(right)
+}
+
+/// Whether the bytes are what they ought to be. All of the request is read.
+fn matches(image: &FileImage, request: &Request, verify: Verify) -> Result<bool, Error> {
+    let start = request.offset.saturating_add(verify.start);
+    let end = start.saturating_add(verify.length);
+    let mut right = true;
+    for_each_piece(request, |piece| {
+        let buffer = block_on(image.read(piece.start(), Buffer::zeroed(index(piece.length()))))?;
+        let within = |at: u64| index(at.clamp(piece.start(), piece.end()) - piece.start());
+        let (from, to) = (within(start), within(end));
+        right &= buffer[from..to].iter().all(|byte| *byte == verify.pattern);
+        Ok(())
+    })?;
+    Ok(right)
+}
+
+impl Bytes {
+    /// What `write` sends, read from its file if it names one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, its name first.
+    pub(super) fn of(write: &Write) -> Result<Self, String> {
+        Ok(match &write.source {
+            Source::Pattern(byte) => Self::Repeated(vec![*byte]),
+            Source::Zeroes { unmap: true } => Self::Zeroes(Unmap::Allowed),
+            Source::Zeroes { unmap: false } => Self::Zeroes(Unmap::Forbidden),
+            Source::File(name) => {
+                let bytes = repeated(name, write.request.length);
+                Self::Repeated(bytes.map_err(|why| format!("{name}: {}", text::reason(&why)))?)
+            }
+        })
+    }
+}
+
+/// The first `length` bytes of the file `name`, or all it has.
+fn repeated(name: &str, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = length.min(MOST_OF_A_FILE + 1);
+    std::fs::File::open(name)?.take(most).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        0 => Err(io::Error::other("file is empty")),
+        1..=MOST_OF_A_FILE => Ok(bytes),
+        _ => Err(io::Error::other(format!("only {MOST_OF_A_FILE} bytes of a file can be sent"))),
+    }
+}
+
+/// Writes `bytes`. What lies past the end of the disk is refused before a part is written.
+pub(super) fn write(image: &FileImage, write: &Write, bytes: &Bytes) -> Result<(), Error> {
+    let range = whole(image, &write.request)?;
+    let bytes = match bytes {
+        Bytes::Repeated(bytes) => bytes,
+        Bytes::Zeroes(unmap) => {
+            block_on(image.write_zeroes(range, *unmap))?;
+            return if write.durable { block_on(image.flush()) } else { Ok(()) };
+        }
+    };
+    let persist = if write.durable { Persist::Now } else { Persist::Later };
+    let mut endless = bytes.iter().copied().cycle();
+    for_each_piece(&write.request, |piece| {
+        let mut buffer = Buffer::zeroed(index(piece.length()));
+        match bytes[..] {
+            [byte] => buffer.fill(byte),
+            _ => buffer.iter_mut().zip(&mut endless).for_each(|(to, from)| *to = from),
         }
         block_on(image.write(piece.start(), buffer, persist)).map(drop)
     })
 }
 
 /// Discards.
-pub(super) fn discard(image: &FileImage, transfer: &Transfer) -> Result<(), Error> {
-    let range = whole(image, transfer)?;
+pub(super) fn discard(image: &FileImage, request: &Request) -> Result<(), Error> {
+    let range = whole(image, request)?;
     block_on(image.discard(range))
 }
 
-/// The range of a transfer, if the disk has it.
-fn whole(image: &FileImage, transfer: &Transfer) -> Result<ByteRange, Error> {
+/// The range of a request, if the disk has it.
+fn whole(image: &FileImage, request: &Request) -> Result<ByteRange, Error> {
     let size = image.size();
-    let range = ByteRange::checked_new(transfer.offset, transfer.length);
+    let range = ByteRange::checked_new(request.offset, request.length);
     let range = range.unwrap_or(ByteRange::new(size, 1));
     if range.end() > size { Err(Error::OutOfRange { range, size }) } else { Ok(range) }
 }
 
+/// Cuts a request into pieces; one without bytes is one piece, so that its place is checked.
 fn for_each_piece(
-    transfer: &Transfer,
+    request: &Request,
     mut each: impl FnMut(ByteRange) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut done = 0;
     loop {
-        let length = (transfer.length - done).min(PIECE);
-        let offset = transfer.offset.saturating_add(done);
+        let length = (request.length - done).min(PIECE);
+        let offset = request.offset.saturating_add(done);
         let range = ByteRange::checked_new(offset, length);
         let (outside, size) = (ByteRange::new(0, 0), 0);
         each(range.ok_or(Error::OutOfRange { range: outside, size })?)?;
         done += length;
-        if done == transfer.length {
+        if done == request.length {
             return Ok(());
         }
     }
 }
 
-/// The bytes of the file that a write repeats.
-fn source(name: &String) -> Result<Vec<u8>, Error> {
-    const MOST: u64 = 64 << 20;
-    let failed = |error: io::Error| Error::Io { file: name.clone(), action: "read", error };
-    let length = std::fs::metadata(name).map_err(failed)?.len();
-    if length == 0 || length > MOST {
-        let text = format!("it has {length} bytes, and 1 to {MOST} can be repeated");
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
-    }
-    std::fs::read(name).map_err(failed)
-}
-
-fn bytes_of(length: u64) -> usize {
-    usize::try_from(length).expect("at most a piece")
+/// A place in a piece, or its length.
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("at most a piece")
 }
