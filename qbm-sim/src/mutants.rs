@@ -1,7 +1,9 @@
 //! Plants each bug of the engine in turn and runs cases until one finds it.
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qbm_core::mutants::{Mutant, plant};
 use qbm_sim::rig::run_case;
@@ -13,16 +15,25 @@ const MOST_CASES: u64 = 20_000;
 pub(crate) fn run(seed: u64) -> ExitCode {
     // What a case that finds something says is not wanted here.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut survivors = 0;
     println!("{:<24} {:>7}  finding", "planted bug", "cases");
-    for mutant in Mutant::ALL {
-        let (cases, finding) = hunt(*mutant, seed);
-        survivors += u32::from(finding.is_none());
-        let finding = finding.unwrap_or_else(|| "SURVIVES".to_owned());
-        println!("{:<24} {cases:>7}  {finding}", format!("{mutant:?}"));
-    }
-    let killed = Mutant::ALL.len() - survivors as usize;
-    println!("{killed} of {} planted bugs found", Mutant::ALL.len());
+    let next = AtomicUsize::new(0);
+    let survivors = AtomicUsize::new(0);
+    let work = || {
+        while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (cases, finding) = hunt(*mutant, seed);
+            survivors.fetch_add(usize::from(finding.is_none()), Ordering::Relaxed);
+            let finding = finding.unwrap_or_else(|| "SURVIVES".to_owned());
+            println!("{:<24} {cases:>7}  {finding}", format!("{mutant:?}"));
+        }
+    };
+    // A bug is planted for one thread, so each can hunt its own.
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let survivors = survivors.into_inner();
+    println!("{} of {} planted bugs found", Mutant::ALL.len() - survivors, Mutant::ALL.len());
     if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -48,6 +48,12 @@ pub(crate) fn mutants() -> Result<()> {
     run(command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants"))
 }
 
+/// The benches, which check their answers and what they count; times are only told.
+pub(crate) fn bench() -> Result<()> {
+    run(&mut cargo(["build", "--quiet", "--release", "--package", "qbm-cli"]))?;
+    run(&mut program("benches", "benches", []))
+}
+
 /// What CI runs of each.
 pub(crate) fn sim_bounded() -> Result<()> {
     sim(&SimOptions { images: 250_000, minutes: 8 })

@@ -29,6 +29,8 @@ enum Chore {
     Sim(campaign::SimOptions),
     /// Plant each known bug in the engine, and see that the simulator finds it
     Mutants,
+    /// Measure what tracking costs, beside a rival in the same run
+    Bench,
     /// Kill the real program again and again, and check what is left
     Kill(campaign::CountOptions),
     /// Cut the power of a real file system under the real program, and check what is left
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Sim(options) => campaign::sim(&options).map(|()| ExitCode::SUCCESS),
         Chore::Mutants => campaign::mutants().map(|()| ExitCode::SUCCESS),
+        Chore::Bench => campaign::bench().map(|()| ExitCode::SUCCESS),
         Chore::Kill(options) => campaign::kill(&options).map(|()| ExitCode::SUCCESS),
         Chore::PowerCut(options) => campaign::power_cut(&options).map(|()| ExitCode::SUCCESS),
     };

@@ -46,6 +46,7 @@ const STEPS: &[Step] = &[
         shows: "no power cut loses a mark",
         run: campaign::power_cut_bounded,
     },
+    Step { name: "bench", shows: "what is counted meets its goals", run: campaign::bench },
     Step { name: "fuzz", shows: "a short fuzzing run finds nothing", run: fuzz::smoke },
 ];
 

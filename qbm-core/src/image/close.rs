@@ -6,6 +6,15 @@ use super::transaction::plan_collapse;
 use crate::{Access, Directory, Error, Result, Storage};
 
 impl<D: Directory> Image<D> {
+    /// Ends a resize that failed or was dropped half-way: the data gets the size of the disk.
+    async fn settle_length(&self) -> Result<()> {
+        let (name, size) = (self.chain.data_name(), self.size());
+        if self.data().len().await.map_err(Error::io(name, "stat"))? != size {
+            self.data().set_len(size).await.map_err(Error::io(name, "resize"))?;
+        }
+        Ok(())
+    }
+
     /// Makes everything durable and takes the marks of an open image away.
     ///
     /// Points that were not settled are given up: their bitmaps keep all marks.
@@ -20,6 +29,7 @@ impl<D: Directory> Image<D> {
         }
         // Requests whose futures were dropped may still be under way.
         self.data().settle().await;
+        self.settle_length().await?;
         self.flush().await?;
         let mut control = self.control.lock().await;
         let mut plan = Plan::of(&control, self.size());

@@ -40,7 +40,7 @@ impl<D: Directory> Image<D> {
         let buffer = written.map_err(Error::io(self.chain.data_name(), "write"))?;
         if persist == Persist::Now {
             // Not by a durable write: its failure could go unseen beside a flush (see `flush`).
-            self.flush().await?;
+            Box::pin(self.flush()).await?;
         }
         Ok(buffer)
     }
@@ -77,7 +77,9 @@ impl<D: Directory> Image<D> {
         let ticket = self.ticket().await;
         // The size changes only between epochs, so it holds for as long as the ticket does.
         let marked = match self.check_range(offset, length) {
-            Ok(range) => self.mark(&ticket, range).await,
+            Ok(range) if is_marked(&ticket, range) => return Ok(ticket),
+            // Boxed, so that the future of a write to marked granules stays small.
+            Ok(range) => Box::pin(self.mark(&ticket, range)).await,
             Err(error) => Err(error),
         };
         match marked {
@@ -103,15 +105,8 @@ impl<D: Directory> Image<D> {
     }
 
     async fn mark(&self, ticket: &Ticket<D::File>, range: ByteRange) -> Result<()> {
-        let unmarked = |segment: &&Arc<Segment<D::File>>| {
-            let granules = segment.granules(range);
-            !segment.is_durable(&granules)
-        };
-        if !ticket.recording().iter().any(|segment| unmarked(&segment)) {
-            return Ok(());
-        }
         // All at once: several bitmaps cost the slowest, not the sum.
-        let missing = ticket.recording().iter().filter(unmarked);
+        let missing = ticket.recording().iter().filter(|segment| !has_marks(segment, range));
         try_join_all(missing.map(|segment| self.mark_durably(segment, range))).await?;
         Ok(())
     }
@@ -145,4 +140,13 @@ impl<D: Directory> Image<D> {
             }),
         }
     }
+}
+
+/// Whether a write to `range` need not wait: one load a word.
+fn is_marked<F: Storage>(ticket: &Ticket<F>, range: ByteRange) -> bool {
+    ticket.recording().iter().all(|segment| has_marks(segment, range))
+}
+
+fn has_marks<F: Storage>(segment: &Segment<F>, range: ByteRange) -> bool {
+    segment.is_durable(&segment.granules(range))
 }
