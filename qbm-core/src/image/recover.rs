@@ -43,6 +43,11 @@ impl<D: Directory> Image<D> {
         let mut control = self.control.lock().await;
         let before = self.book.lock().await.descriptor().clone();
         let crashed = before.in_use.is_some();
+        if crashed {
+            // The length that was read is relied upon from here on, and may be in memory alone:
+            // a resize may have been cut short between it and its sync.
+            self.flush().await?;
+        }
         // The reason before the marks: a crash in between must not leave marks without one.
         self.note_doubts(&control.bitmaps, &before).await?;
         for bitmap in &control.bitmaps {
