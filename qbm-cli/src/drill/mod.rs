@@ -11,6 +11,8 @@ pub mod writer;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -69,7 +71,10 @@ pub struct Site {
 pub struct Writer {
     life: Life,
     child: Child,
-    lines: std::thread::JoinHandle<Vec<String>>,
+    /// What it has said so far.
+    said: Arc<Mutex<Vec<String>>>,
+    /// Ends with the writer.
+    listener: JoinHandle<()>,
 }
 
 /// What a dead writer left to be judged.
@@ -151,9 +156,12 @@ impl Site {
             .context("starting the writer")?;
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         // Read as it comes, so that the writer never waits for us.
-        let lines =
-            std::thread::spawn(move || output.lines().map_while(Result::ok).collect::<Vec<_>>());
-        Ok(Writer { life, child, lines })
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let listener = std::thread::spawn({
+            let said = Arc::clone(&said);
+            move || output.lines().map_while(Result::ok).for_each(|line| lock(&said).push(line))
+        });
+        Ok(Writer { life, child, said, listener })
     }
 
     /// Holds what is on the medium against what `testament` says.
@@ -179,26 +187,41 @@ impl Writer {
     /// If it had ended by itself, which it does only when something failed.
     pub fn kill(mut self) -> anyhow::Result<Testament> {
         let ended = self.child.try_wait()?;
-        self.child.kill()?;
-        self.child.wait()?;
-        let lines = self.lines.join().expect("a reader of lines");
+        let testament = self.bury(usize::MAX)?;
         if let Some(status) = ended {
-            bail!("the writer ended by itself ({status}): {:?}", lines.last());
+            bail!("the writer ended by itself ({status}): {:?}", testament.lines.last());
         }
-        Ok(Testament { life: self.life, lines })
+        Ok(testament)
     }
 
-    /// Waits for its end after the medium went away under it, whatever it says of that.
+    /// Takes the medium away from it with `cut`, then kills it.
+    ///
+    /// Its testament is what it had said before the cut began. A flush that ends while a file
+    /// system is being shut down proves nothing: ext4 may then say yes to a sync whose journal
+    /// entries it drops.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited for.
-    pub fn bury(mut self) -> anyhow::Result<Testament> {
+    /// If it cannot be killed.
+    pub fn cut_off(self, cut: impl FnOnce()) -> anyhow::Result<Testament> {
+        let before = lock(&self.said).len();
+        cut();
+        self.bury(before)
+    }
+
+    /// Kills it; the first `count` lines that it said count.
+    fn bury(mut self, count: usize) -> anyhow::Result<Testament> {
         self.child.kill()?;
         self.child.wait()?;
-        let lines = self.lines.join().expect("a reader of lines");
+        self.listener.join().expect("a listener hears all");
+        let mut lines = std::mem::take(&mut *lock(&self.said));
+        lines.truncate(count);
         Ok(Testament { life: self.life, lines })
     }
+}
+
+fn lock<T>(said: &Mutex<T>) -> MutexGuard<'_, T> {
+    said.lock().expect("whoever holds it cannot panic")
 }
 
 fn print(args: &DrillArgs, tally: &Tally, seed: u64) {
