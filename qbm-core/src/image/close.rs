@@ -6,15 +6,6 @@ use super::transaction::plan_collapse;
 use crate::{Access, Directory, Error, Result, Storage};
 
 impl<D: Directory> Image<D> {
-    /// Ends a resize that failed or was dropped half-way: the data gets the size of the disk.
-    async fn settle_length(&self) -> Result<()> {
-        let (name, size) = (self.chain.data_name(), self.size());
-        if self.data().len().await.map_err(Error::io(name, "stat"))? != size {
-            self.data().set_len(size).await.map_err(Error::io(name, "resize"))?;
-        }
-        Ok(())
-    }
-
     /// Makes everything durable and takes the marks of an open image away.
     ///
     /// Points that were not settled are given up: their bitmaps keep all marks.

@@ -5,7 +5,7 @@
 //! between the data and the descriptor leaves the old size or the new one, and no lost mark.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Image;
 use super::bitmaps::{Control, Held};
@@ -31,6 +31,7 @@ impl<D: Directory> Image<D> {
         if let Some(busy) = control.bitmaps.iter().find(|bitmap| bitmap.busy.is_some()) {
             return Err(Error::BitmapBusy(busy.name.clone()));
         }
+        self.settle_length().await?;
         let mut plan = Plan::of(&control, size);
         if let Err(error) = self.plan_lengths(&mut plan).await {
             self.forget_fresh(plan).await;
@@ -80,16 +81,49 @@ impl<D: Directory> Image<D> {
     }
 
     async fn shrink(&self, control: &mut Control<D::File>, plan: Plan<D::File>) -> Result<()> {
-        let (old, new) = (self.size(), plan.size);
+        let new = plan.size;
         // First: once the writes under way are drained, none reaches past the new end.
-        self.size.store(new, Ordering::Release);
-        if let Err(error) = self.switch_to(control, plan).await {
-            self.size.store(old, Ordering::Release);
-            return Err(error);
-        }
+        let shrunk = Shrunk::to(&self.size, new);
+        self.switch_to(control, plan).await?;
+        shrunk.keep();
         // A crash here leaves the old size, with bitmaps that count as marked past the new one.
         let cut = self.data().set_len(new).await;
         cut.map_err(Error::io(self.chain.data_name(), "resize"))?;
         self.flush().await
+    }
+
+    /// Ends a resize that failed or was dropped half-way: the data gets the size of the disk.
+    pub(super) async fn settle_length(&self) -> Result<()> {
+        let (name, size) = (self.chain.data_name(), self.size());
+        if self.data().len().await.map_err(Error::io(name, "stat"))? == size {
+            return Ok(());
+        }
+        // The descriptor first: the one on the medium may have bitmaps of the other length, and
+        // marks past the end of the data would make them doubtful.
+        self.commit_edit(|_| {}).await?;
+        self.data().set_len(size).await.map_err(Error::io(name, "resize"))
+    }
+}
+
+/// A size that is smaller for now, and the old one again when this is dropped.
+struct Shrunk<'a> {
+    size: &'a AtomicU64,
+    old: u64,
+}
+
+impl<'a> Shrunk<'a> {
+    fn to(size: &'a AtomicU64, new: u64) -> Self {
+        Self { size, old: size.swap(new, Ordering::AcqRel) }
+    }
+
+    /// Lets the new size stay.
+    fn keep(mut self) {
+        self.old = self.size.load(Ordering::Acquire);
+    }
+}
+
+impl Drop for Shrunk<'_> {
+    fn drop(&mut self) {
+        self.size.store(self.old, Ordering::Release);
     }
 }

@@ -55,11 +55,12 @@ impl<D: Directory> Image<D> {
         let mut next = book.descriptor().clone();
         let segments = next.bitmaps.iter_mut().flat_map(|bitmap| &mut bitmap.segments);
         let named = segments.into_iter().find(|segment| segment.file == old);
-        // Not yet named: it belongs to a switch under way, which will name the new file.
+        // Not named: it belongs to a switch that is under way, which will name the new file, or to
+        // one that failed, whose descriptor may be on the medium with the old file until this.
         if let Some(named) = named {
             named.file.clone_from(&name);
-            self.commit_book(&mut book, next).await?;
         }
+        self.commit_book(&mut book, next).await?;
         lead.rotated(SegmentFile { name, file });
         drop(book);
         self.remove_files(&[old]).await;

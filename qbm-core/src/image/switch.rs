@@ -107,16 +107,15 @@ impl<D: Directory> Image<D> {
         if mutants::planted(Mutant::UnlinkEarly) {
             self.remove_files(&gone).await;
         }
-        let committed = {
+        // Until the end of the commit is known, also when this future is dropped in the midst of it,
+        // a crash may find either state.
+        control.lingering.extend(plan.fresh);
+        {
             let mut book = self.book.lock().await;
             let mut next = book.descriptor().clone();
             bitmaps::put_into(&plan.bitmaps, &mut next);
             next.size = Some(plan.size);
-            self.commit_book(&mut book, next).await
-        };
-        if let Err(error) = committed {
-            control.lingering.extend(plan.fresh);
-            return Err(error);
+            self.commit_book(&mut book, next).await?;
         }
         control.bitmaps = plan.bitmaps;
         control.lingering.clear();

@@ -67,10 +67,7 @@ async fn check_bitmaps(
     for bitmap in image.bitmaps().await {
         // Only a data image that could not be synced leaves doubt; no crash does, and then every
         // file that a descriptor names is there and whole.
-        // But for a resize that was cut short, after which a bitmap may be longer than the disk: all
-        // of it then counts as changed, which docs/guarantees.md admits.
-        let known = [Doubt::DataSyncFailed, Doubt::SegmentExcess];
-        if let Some(doubt) = bitmap.doubt.filter(|doubt| !known.contains(doubt)) {
+        if let Some(doubt) = bitmap.doubt.filter(|doubt| *doubt != Doubt::DataSyncFailed) {
             return Err(format!("P2: bitmap '{}' is doubtful: {}", bitmap.name, doubt.code()));
         }
         let bits = image.bitmap_bits(&bitmap.name).await.map_err(|error| error.to_string())?;

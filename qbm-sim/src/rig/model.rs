@@ -52,8 +52,6 @@ pub struct Model {
     size: usize,
     /// From where on a resize that was not finished may have left marks.
     torn_from: usize,
-    /// From where on any resize has changed the disk.
-    resized_from: usize,
     /// For each byte of the disk, the versions that it may show, as bits.
     visible: Vec<u64>,
     /// The users' bitmaps whose state is certain.
@@ -71,7 +69,6 @@ impl Model {
             versions: vec![first],
             size: SIZE,
             torn_from: MAX_SIZE,
-            resized_from: usize::MAX,
             visible: vec![1; MAX_SIZE],
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
@@ -125,7 +122,6 @@ impl Model {
     pub(crate) fn begin_resize(&mut self, size: usize) {
         let changed = size.min(self.size);
         self.torn_from = self.torn_from.min(changed);
-        self.resized_from = self.resized_from.min(changed);
         self.visible[changed..].iter_mut().for_each(|seen| *seen |= 1);
         for tracking in self.certain.values_mut() {
             tracking.attempted.extend(changed / GRANULE..MAX_SIZE.div_ceil(GRANULE));
@@ -259,11 +255,7 @@ impl Model {
             check_covers(name, reference, contents, marked)?;
         }
         let granules = contents.len().div_ceil(GRANULE);
-        // What a resize has ever touched may be marked: one that was cut short is found late.
-        let firm = self.resized_from / GRANULE;
-        let excess = |granule: &usize| {
-            *granule < firm && marked(*granule) && !tracking.attempted.contains(granule)
-        };
+        let excess = |granule: &usize| marked(*granule) && !tracking.attempted.contains(granule);
         Ok((0..granules).filter(excess).count() as u64)
     }
 }
