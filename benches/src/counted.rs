@@ -118,6 +118,11 @@ impl Storage for CountedFile {
         self.inner.sync().await
     }
 
+    async fn invalidate_cache(&self) -> io::Result<()> {
+        self.count(false);
+        self.inner.invalidate_cache().await
+    }
+
     async fn settle(&self) {
         self.inner.settle().await;
     }

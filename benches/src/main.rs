@@ -31,7 +31,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let disk = tempfile::tempdir_in(".")?;
     let memory = tempfile::tempdir_in("/dev/shm")?;
     let mut rows = Vec::new();
-    // First, while no other child has had much memory.
     for (place, folder) in [("tmpfs", memory.path()), ("disk", disk.path())] {
         rows.push(backup::row(place, folder)?);
     }

@@ -52,6 +52,8 @@ mutants! {
     KillTrust,
     /// After `kill -9` the bits are synced but not written again.
     KillSyncOnly,
+    /// After `kill -9` the data in the page cache is taken for durable.
+    KillTrustData,
     /// After `kill -9` the directory is not synced.
     KillNoDirSync,
     /// A dropped write gives its ticket back while the kernel may still write (N5).

@@ -114,6 +114,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Makes everything durable that was complete when the call began.
     fn sync(&self) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Drops what reads are answered from besides the medium itself, such as a page cache.
+    ///
+    /// Where a sync has failed, reads may show bytes that the medium lacks and that no later sync
+    /// writes. After a good sync and this, with no write since, they show what is durable.
+    fn invalidate_cache(&self) -> impl Future<Output = io::Result<()>> + Send;
+
     /// Waits until every operation whose future was dropped has ended.
     fn settle(&self) -> impl Future<Output = ()> + Send;
 

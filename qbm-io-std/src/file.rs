@@ -8,7 +8,7 @@ use std::path::Path;
 use qbm_core::{
     Access, BlockStatus, Buffer, ByteRange, Identity, Limits, Lock, Persist, Storage, Unmap,
 };
-use rustix::fs::{OFlags, SeekFrom, fcntl_getfl};
+use rustix::fs::{Advice, OFlags, SeekFrom, fcntl_getfl};
 use rustix::io::Errno;
 
 use crate::durable::Durable;
@@ -127,6 +127,12 @@ impl Storage for StdFile {
 
     async fn sync(&self) -> io::Result<()> {
         self.durable.sync(&self.file)
+    }
+
+    async fn invalidate_cache(&self) -> io::Result<()> {
+        // Linux drops the clean pages of the file, and after a good sync all are clean, also those
+        // that it could not write: see posix_fadvise(2) and fsync(2).
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
 
     async fn settle(&self) {

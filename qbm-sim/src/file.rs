@@ -93,6 +93,11 @@ impl Storage for SimFile {
         self.disk.operate(Kind::Sync, Some(self.id), effect).await
     }
 
+    async fn invalidate_cache(&self) -> io::Result<()> {
+        let effect = |world: &mut World| Ok(Effect::Invalidate(self.id, world.rng.u64(..)));
+        self.disk.operate(Kind::Read, Some(self.id), effect).await
+    }
+
     async fn settle(&self) {
         self.disk.settle(self.id).await;
     }

@@ -146,6 +146,13 @@ impl Medium {
         self.pending_names.len() + self.files.iter().map(|file| file.pending.len()).sum::<usize>()
     }
 
+    /// Whether a failed sync covered changes of the file `name`.
+    pub(crate) fn has_lost(&self, name: &str) -> bool {
+        self.names
+            .get(name)
+            .is_some_and(|id| self.files[*id].pending.iter().any(|pending| pending.lost))
+    }
+
     /// What is there after the power was cut.
     #[must_use]
     pub fn power_loss(&self, loss: Loss, rng: &mut Rng) -> Self {
@@ -270,6 +277,22 @@ impl File {
         for change in self.pending.iter_mut().filter(|change| change.sequence <= sequence) {
             change.lost = true;
         }
+    }
+
+    /// Reads show the medium again: of what a failed sync covered, the part that it had written.
+    pub(crate) fn invalidate(&mut self, rng: &mut Rng) {
+        let mut durable = self.durable.as_ref().clone();
+        self.pending.retain(|Pending { change, lost, .. }| match change {
+            Change::Write(offset, data) if *lost => {
+                tear(&mut durable, (*offset, data), Grain::Sector, rng);
+                false
+            }
+            // What is yet to be synced is kept; and so is a length, which no page holds.
+            _ => true,
+        });
+        let mut cache = durable.clone();
+        self.pending.iter().for_each(|pending| apply(&mut cache, &pending.change));
+        (self.durable, self.cache) = (Arc::new(durable), Arc::new(cache));
     }
 
     /// A change that is durable at once, over whatever is pending there.

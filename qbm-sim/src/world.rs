@@ -19,6 +19,8 @@ pub(crate) enum Effect {
     ChangeDurably(FileId, Change),
     /// Everything of a file up to a sequence number.
     Sync(FileId, u64),
+    /// Reads show what is durable; the seed decides what that is.
+    Invalidate(FileId, u64),
     Name(NameChange),
     /// All names up to a sequence number.
     SyncNames(u64),
@@ -127,7 +129,8 @@ impl Disk {
                     let sequence = medium.next_sequence();
                     medium.pending_names.push((sequence, change.clone()));
                 }
-                Effect::None | Effect::Sync(..) | Effect::SyncNames(_) => {}
+                Effect::None | Effect::Sync(..) | Effect::Invalidate(..) | Effect::SyncNames(_) => {
+                }
             }
         }
         medium
@@ -304,6 +307,9 @@ fn complete(medium: &mut Medium, effect: Effect) {
         }
         Effect::ChangeDurably(file, change) => medium.files[file].change_durably(&change),
         Effect::Sync(file, sequence) => medium.files[file].sync(sequence),
+        Effect::Invalidate(file, seed) => {
+            medium.files[file].invalidate(&mut Rng::with_seed(seed));
+        }
         Effect::Name(change) => {
             change.apply(&mut medium.names);
             let sequence = medium.next_sequence();
@@ -335,6 +341,6 @@ fn fail(medium: &mut Medium, effect: Effect, all: bool) {
         // Names may be on the medium although the sync of them failed.
         Effect::SyncNames(_) => {}
         effect @ Effect::Change(..) if all => complete(medium, effect),
-        Effect::None | Effect::Change(..) | Effect::Name(_) => {}
+        Effect::None | Effect::Change(..) | Effect::Invalidate(..) | Effect::Name(_) => {}
     }
 }

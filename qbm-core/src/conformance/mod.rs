@@ -64,6 +64,7 @@ pub async fn check_storage<F: Storage>(open: impl AsyncFn() -> F) {
     storage::block_status_never_hides_data_and_always_advances(&file).await;
     storage::a_buffer_is_moved_in_its_window_alone(&file).await;
     storage::nothing_happens_after_settle(&file).await;
+    storage::an_invalidated_cache_hides_nothing(&file).await;
     storage::limits_are_usable(&file).await;
     storage::handles_have_one_identity(&file, &open().await).await;
     drop(file);

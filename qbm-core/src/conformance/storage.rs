@@ -185,6 +185,16 @@ pub async fn a_buffer_is_moved_in_its_window_alone<F: Storage>(file: &F) {
     assert!(kept && whole.len() == 10_000, "a read reached past its window");
 }
 
+/// After `sync` nothing is in a cache alone.
+pub async fn an_invalidated_cache_hides_nothing<F: Storage>(file: &F) {
+    let mut expected = fill(file).await;
+    write(file, 5000, &[9; 10_000]).await;
+    expected[5000..15_000].fill(9);
+    file.sync().await.expect("sync");
+    file.invalidate_cache().await.expect("invalidate_cache");
+    assert!(read(file, 0, LENGTH).await == expected, "bytes that were synced are gone");
+}
+
 /// After `settle` a write whose future was dropped has happened, in part or not, for good.
 pub async fn nothing_happens_after_settle<F: Storage>(file: &F) {
     let old = fill(file).await;

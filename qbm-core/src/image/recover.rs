@@ -43,10 +43,13 @@ impl<D: Directory> Image<D> {
         let mut control = self.control.lock().await;
         let before = self.book.lock().await.descriptor().clone();
         let crashed = before.in_use.is_some();
+        if !mutants::planted(Mutant::KillNoDirSync) {
+            // First: the descriptor that was read may not be the durable one, and one that says
+            // how the data was left at a close must not come back after we have touched it.
+            self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
+        }
         if crashed {
-            // The length that was read is relied upon from here on, and may be in memory alone:
-            // a resize may have been cut short between it and its sync.
-            self.flush().await?;
+            self.settle_data().await?;
         }
         // The reason before the marks: a crash in between must not leave marks without one.
         self.note_doubts(&control.bitmaps, &before).await?;
@@ -70,14 +73,26 @@ impl<D: Directory> Image<D> {
                 self.commit_all(segment).await?;
             }
         }
-        if !mutants::planted(Mutant::KillNoDirSync) {
-            // The names too: the descriptor that was read may not be the durable one.
-            self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
-        }
         self.write_descriptor(&format!("{}~", self.name), &before).await?;
         self.take_into_use(&mut control.bitmaps).await?;
         self.gate.replace(bitmaps::recording(&control.bitmaps));
         Ok(())
+    }
+
+    /// After a crash: what is read of the data from here on is durable, and so is its length.
+    ///
+    /// The process that died may have been told that a sync failed, and had no time to tell us. Its
+    /// writes since are then in the page cache and nowhere else, and no later sync helps.
+    async fn settle_data(&self) -> Result<()> {
+        let (name, data) = (self.chain.data_name(), self.data());
+        // Set again: a resize may have been cut short between the length and its sync.
+        data.set_len(self.size()).await.map_err(Error::io(name, "resize"))?;
+        self.flush().await?;
+        if mutants::planted(Mutant::KillTrustData) {
+            return Ok(());
+        }
+        // A backup must not store what can go without a mark.
+        data.invalidate_cache().await.map_err(Error::io(name, "drop the cache of"))
     }
 
     /// Notes in the descriptor why bitmaps are doubtful, where it does not say so yet.

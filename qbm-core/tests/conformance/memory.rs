@@ -221,6 +221,10 @@ impl Storage for MemoryFile {
         Ok(())
     }
 
+    async fn invalidate_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn settle(&self) {}
 
     async fn len(&self) -> io::Result<u64> {

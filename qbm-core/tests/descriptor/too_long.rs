@@ -38,6 +38,10 @@ impl Storage for Spaces {
         Ok(())
     }
 
+    async fn invalidate_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn settle(&self) {}
 
     async fn set_len(&self, _: u64) -> io::Result<()> {

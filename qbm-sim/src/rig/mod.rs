@@ -85,7 +85,7 @@ pub fn run_case(seed: u64) -> Count {
     let mut count = Count { cases: 1, ..Count::default() };
     let killed = phase::run(&media, &model, (rng.u64(..), true), &mut count);
     if let Some(media) = killed {
-        model.borrow_mut().process_died();
+        model.borrow_mut().process_died(media.source.has_lost(DATA));
         let again = phase::run(&media, &model, (rng.u64(..), false), &mut count);
         assert!(again.is_none(), "the second process is not killed");
     }

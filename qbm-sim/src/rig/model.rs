@@ -47,6 +47,8 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub struct Model {
     time: u64,
+    /// When the last flush began that was acknowledged.
+    flushed: u64,
     versions: Vec<Version>,
     /// The size of the disk in bytes.
     size: usize,
@@ -66,6 +68,7 @@ impl Model {
             Version { byte: 0, granules: 0..0, begun: 0, acknowledged: Some(0), hides: true };
         Self {
             time: 0,
+            flushed: 1,
             versions: vec![first],
             size: SIZE,
             torn_from: MAX_SIZE,
@@ -143,6 +146,7 @@ impl Model {
 
     /// The flush that began at `begun` was acknowledged: what was hidden then cannot come back.
     pub(crate) fn end_flush(&mut self, begun: u64) {
+        self.flushed = self.flushed.max(begun);
         for seen in &mut self.visible {
             let versions = &self.versions;
             let shown = |index: &usize| *seen >> index & 1 == 1;
@@ -163,7 +167,14 @@ impl Model {
 
     /// The process died: the bitmaps that it was changing are there or not, and relative to what
     /// they were or to something else.
-    pub(crate) fn process_died(&mut self) {
+    ///
+    /// Where a sync of the data had failed, what no good flush covered is in question for ever: no
+    /// flush of a later process speaks for it.
+    pub(crate) fn process_died(&mut self, sync_failed: bool) {
+        let flushed = self.flushed;
+        for version in self.versions.iter_mut().filter(|_| sync_failed) {
+            version.acknowledged = version.acknowledged.filter(|end| *end < flushed);
+        }
         for name in &self.uncertain {
             self.certain.remove(name);
         }
@@ -197,14 +208,18 @@ impl Model {
     }
 
     /// The marks of `source` are marks of `target` too.
-    pub(crate) fn merged(&mut self, target: &str, before: Tracking, source: &str) {
-        let mut tracking = before;
-        if let Some(source) = self.certain.get(source) {
-            tracking.references.extend(source.references.iter().cloned());
-            tracking.attempted.extend(source.attempted.iter().copied());
-        }
-        self.certain.insert(target.to_owned(), tracking);
+    pub(crate) fn merged(&mut self, target: &str, source: &str) {
         self.uncertain.remove(target);
+        let source = self.certain.get(source).cloned();
+        let Some(tracking) = self.certain.get_mut(target) else { return };
+        match source {
+            Some(source) => {
+                tracking.references.extend(source.references);
+                tracking.attempted.extend(source.attempted);
+            }
+            // A process died while it added the source: nobody knows what marks that had.
+            None => tracking.attempted.extend(0..MAX_SIZE.div_ceil(GRANULE)),
+        }
     }
 
     /// An operation begins that may change the bitmap `name`.

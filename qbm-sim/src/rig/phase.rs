@@ -34,6 +34,7 @@ pub(crate) fn run(
         seen: (0, 0),
         after_kill: !mortal,
         steps_left: die_at,
+        errors: 0,
         count,
     };
     let opened = {
@@ -119,6 +120,8 @@ struct Watch<'a> {
     seen: (u64, u64),
     after_kill: bool,
     steps_left: u32,
+    /// How many errors had been injected at the last look.
+    errors: u64,
     count: &'a mut Count,
 }
 
@@ -140,6 +143,11 @@ impl Watch<'_> {
         }
         self.seen = seen;
         self.steps_left -= 1;
+        let errors = self.source.injected().errors + self.target.injected().errors;
+        if errors > std::mem::replace(&mut self.errors, errors) && self.rng.u8(..3) == 0 {
+            // Before anybody can act on the error.
+            self.steps_left = self.steps_left.min(self.rng.u32(..3));
+        }
         if self.steps_left == 0 {
             let rng = &mut self.rng;
             return Some(Media { source: self.source.kill(rng), target: self.target.kill(rng) });

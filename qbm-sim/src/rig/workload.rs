@@ -162,7 +162,7 @@ async fn merge(site: Site<'_>) {
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
     match (done, &change.known) {
-        (Ok(()), Some(before)) => model.merged("user", before.clone(), "other"),
+        (Ok(()), Some(_)) => model.merged("user", "other"),
         (Ok(()), None) => model.unchanged("user", &change),
         (Err(error), _) if is_refusal(&error) => model.unchanged("user", &change),
         (Err(_), _) => {}
