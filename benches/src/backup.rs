@@ -85,7 +85,7 @@ pub(crate) fn row(place: &str, folder: &Path) -> anyhow::Result<Row> {
         let arguments = ["convert", "-t", "writeback", "-f", "raw", "-O", "raw"];
         time(|| run(Command::new("qemu-img").args(arguments).args([&disk, &copy])).map(drop))
     };
-    let comparison = compare(ours, theirs)?;
+    let comparison = compare(7, ours, theirs)?;
     peak = peak.max(run_verbs(&qbm, folder)?);
     run(Command::new("cmp").args([&disk, &folder.join("restored.raw")]))?;
     run(Command::new("cmp").args([&disk, &copy]))?;

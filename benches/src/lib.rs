@@ -5,9 +5,6 @@ pub mod counted;
 
 use std::time::{Duration, Instant};
 
-/// How often each side of a comparison runs, in turn.
-pub const ROUNDS: usize = 7;
-
 /// How long `work` takes.
 ///
 /// # Errors
@@ -19,19 +16,21 @@ pub fn time(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Duratio
     Ok(begun.elapsed())
 }
 
-/// Both sides in turn, [`ROUNDS`] times after one to warm up: the medians, and their ratio.
+/// Both sides in turn, `rounds` times after one to warm up: the medians, and their ratio. Many short
+/// rounds are less troubled by whatever else the machine does than few long ones.
 ///
 /// # Errors
 ///
 /// Those of either side.
 pub fn compare(
+    rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<Duration>,
     mut theirs: impl FnMut() -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Comparison> {
     ours()?;
     theirs()?;
     let mut times = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         times.0.push(ours()?);
         times.1.push(theirs()?);
     }

@@ -17,7 +17,7 @@ use crate::Row;
 
 const SIZE: u64 = 256 << 20;
 const BLOCK: u64 = 4096;
-const WRITES: u64 = 50_000;
+const WRITES: u64 = 10_000;
 const DATA: &str = "marks.raw";
 
 fn plain(folder: &Path) -> anyhow::Result<StdDirectory> {
@@ -87,7 +87,7 @@ pub(crate) fn warm(place: &str, folder: &Path) -> anyhow::Result<Row> {
             Ok(())
         })
     };
-    let comparison = compare(ours, theirs)?;
+    let comparison = compare(51, ours, theirs)?;
     block_on(image.close())?;
     remove(folder)?;
     Ok(Row {

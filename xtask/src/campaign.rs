@@ -1,6 +1,7 @@
 //! Campaigns: the crash rig, its planted bugs, kills and power cuts, as long as is wanted.
 
 use std::ffi::OsStr;
+use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
@@ -44,8 +45,18 @@ pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
 
 /// The engine with each planted bug in turn, in a build of its own.
 pub(crate) fn mutants() -> Result<()> {
+    run(&mut with_mutants())
+}
+
+fn with_mutants() -> Command {
     let mut command = program("qbm-sim", "qbm-sim", ["--mutants"]);
-    run(command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants"))
+    command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants");
+    command
+}
+
+/// The same bugs, by the same cases each time.
+pub(crate) fn mutants_bounded() -> Result<()> {
+    run(with_mutants().env("QBM_SEED", "1"))
 }
 
 /// The benches, which check their answers and what they count; times are only told.

@@ -39,6 +39,11 @@ const STEPS: &[Step] = &[
     Step { name: "tests", shows: "all tests pass", run: tests },
     Step { name: "release-tests", shows: "all tests pass as released", run: release_tests },
     Step { name: "sim", shows: "no crash image breaks a promise", run: campaign::sim_bounded },
+    Step {
+        name: "mutants",
+        shows: "the crash rig finds every planted bug",
+        run: campaign::mutants_bounded,
+    },
     Step { name: "kill", shows: "no kill loses a mark", run: campaign::kill_bounded },
     Step {
         name: "power-cut",
@@ -46,6 +51,7 @@ const STEPS: &[Step] = &[
         run: campaign::power_cut_bounded,
     },
     Step { name: "fuzz", shows: "a short fuzzing run finds nothing", run: fuzz::smoke },
+    Step { name: "bench", shows: "calls, syncs and memory meet their goals", run: campaign::bench },
 ];
 
 fn fmt() -> Result<()> {

@@ -139,7 +139,9 @@ impl<D: Directory> Image<D> {
             let what = format!("bitmap '{name}' has no segment that began at point {point}");
             return Err(Error::unusable(&self.name, what));
         };
-        if outcome == Outcome::Stored && mutants::planted(Mutant::ClearInPlace) {
+        // Not for the first point of all: no backup would miss the marks of before it.
+        let follows = outcome == Outcome::Stored && segments[0].point.is_some();
+        if follows && mutants::planted(Mutant::ClearInPlace) {
             return clear_in_place(&segments[0]).await.map_err(Error::io(name, "clear"));
         }
         let mut plan = Plan::of(&control, self.size());
