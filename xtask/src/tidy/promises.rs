@@ -1,4 +1,4 @@
-//! The tests that the documentation names exist.
+//! The tests and planted bugs that the documentation names exist.
 //!
 //! A page such as docs/guarantees.md names the tests that hold a promise, each after a label:
 //!
@@ -7,7 +7,8 @@
 //! * test: `qbm-sim/tests/crash.rs::acknowledged_marks_survive_every_crash`, for the simulator
 //! ```
 //!
-//! The path, from the root of the tree, says which test is meant where several have the name.
+//! The path, from the root of the tree, says which test is meant where several have the name. A planted
+//! bug is named in the same way, after a label of its own: planted: `NoSync`.
 
 use super::Finding;
 use super::tree::Tree;
@@ -15,25 +16,37 @@ use super::tree::Tree;
 /// What stands before a test's name.
 const LABEL: &str = "test: `";
 
-/// Names after the label, in any Markdown file, that no test has.
+/// What stands before a planted bug's name.
+const PLANTED: &str = "planted: `";
+
+/// Where the planted bugs are.
+const BUGS: &str = "qbm-core/src/mutants.rs";
+
+/// Names after the labels, in any Markdown file, that no test or planted bug has.
 pub(super) fn named_tests(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files_with("md") {
         for (index, line) in text.lines().enumerate() {
-            let missing = names_on(line).filter(|name| !is_test(tree, name));
-            findings.extend(missing.map(|name| Finding {
-                path: path.to_owned(),
-                line: index + 1,
-                what: format!("there is no test '{name}'"),
-            }));
+            let tests = names_on(line, LABEL).filter(|name| !is_test(tree, name));
+            let tests = tests.map(|name| format!("there is no test '{name}'"));
+            let bugs = names_on(line, PLANTED).filter(|name| !is_planted(tree, name));
+            let bugs = bugs.map(|name| format!("there is no planted bug '{name}'"));
+            let place = |what| Finding { path: path.to_owned(), line: index + 1, what };
+            findings.extend(tests.chain(bugs).map(place));
         }
     }
     findings
 }
 
-/// The names in backticks, each right after a label.
-fn names_on(line: &str) -> impl Iterator<Item = &str> {
-    line.split(LABEL).skip(1).filter_map(|rest| rest.split('`').next())
+/// The names in backticks, each right after `label`.
+fn names_on<'a>(line: &'a str, label: &str) -> impl Iterator<Item = &'a str> {
+    line.split(label).skip(1).filter_map(|rest| rest.split('`').next())
+}
+
+/// Whether a bug `name` can be planted.
+fn is_planted(tree: &Tree, name: &str) -> bool {
+    let variant = format!("{name},");
+    tree.text(BUGS).is_some_and(|code| code.lines().any(|line| line.trim() == variant))
 }
 
 /// Whether `TEST` is a test in some file of the tree, or `FILE::TEST` one in that file.
@@ -66,7 +79,8 @@ mod tests {
         "//! Tests.\n\n/// A story.\n#[test]\n// Why.\nfn holds() {}\n\nfn helper() {}\n";
 
     fn missing(page: &str) -> Vec<String> {
-        let tree = Tree::of(&[("docs/guarantees.md", page), ("a/tests/b.rs", CODE)]);
+        let bugs = (BUGS, "    /// Its story.\n    NoSync,\n");
+        let tree = Tree::of(&[("docs/guarantees.md", page), ("a/tests/b.rs", CODE), bugs]);
         named_tests(&tree).into_iter().map(|finding| finding.what).collect()
     }
 
@@ -75,6 +89,13 @@ mod tests {
         assert!(missing("P1, test: `holds`: not after `kill -9` only").is_empty());
         assert!(missing("test: `a/tests/b.rs::holds`, test: `holds`").is_empty());
         assert!(missing("`no::list` and no label").is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_no_planted_bug_is_found() {
+        assert!(missing("planted: `NoSync`").is_empty());
+        let found = missing("planted: `NoSync`, planted: `Sync`");
+        assert_eq!(found, ["there is no planted bug 'Sync'"]);
     }
 
     #[test]
