@@ -42,6 +42,17 @@ impl Json {
         })
     }
 
+    /// The member `name` of an object, or the element of an array with this `file`.
+    pub(super) fn part(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(members) => {
+                members.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+            }
+            Self::Array(elements) => elements.iter().find(|element| element.file() == Some(name)),
+            Self::String(_) | Self::Literal(_) => None,
+        }
+    }
+
     /// The text, indented, with a newline at the end.
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();

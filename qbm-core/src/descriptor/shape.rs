@@ -158,6 +158,20 @@ fn file_of<'n>(node: &'n Node<'_>) -> &'n str {
 }
 
 impl Kept {
+    /// Forgets the known members and elements that `written` does not have, with all in them.
+    pub(super) fn retain(&mut self, written: &Json) {
+        self.0.retain_mut(|(name, member)| match member {
+            KeptMember::Unknown(_) => true,
+            KeptMember::Known(kept) => match written.part(name) {
+                Some(part) => {
+                    kept.retain(part);
+                    true
+                }
+                None => false,
+            },
+        });
+    }
+
     /// `fresh` with the order that its members had, and with those that are not known. Members
     /// that are new follow at the end.
     pub(super) fn arrange(&self, fresh: Json) -> Json {

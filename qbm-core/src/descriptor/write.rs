@@ -20,10 +20,27 @@ impl Descriptor {
     /// many bitmaps or segments, a name that cannot be, a text that is too long. So nothing is
     /// ever written that the next open would refuse.
     pub fn to_text(&self) -> Result<Vec<u8>, DescriptorError> {
-        let root = Json::Object(vec![(ROOT.to_owned(), self.to_json())]);
-        let text = self.original.arrange(root).to_text().into_bytes();
+        let text = self.text().into_bytes();
         Self::parse(&text)?;
         Ok(text)
+    }
+
+    /// Bytes of the text, also if that would be too long.
+    pub(crate) fn text_len(&self) -> usize {
+        self.text().len()
+    }
+
+    /// This descriptor as it is now, without the members that [`parse`](Self::parse) did not know
+    /// in what is no longer part of it.
+    pub(crate) fn forget_removed(mut self) -> Self {
+        let root = Json::Object(vec![(ROOT.to_owned(), self.to_json())]);
+        self.original.retain(&root);
+        self
+    }
+
+    fn text(&self) -> String {
+        let root = Json::Object(vec![(ROOT.to_owned(), self.to_json())]);
+        self.original.arrange(root).to_text()
     }
 
     fn to_json(&self) -> Json {

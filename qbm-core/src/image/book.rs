@@ -1,9 +1,27 @@
 //! The book: the descriptor on the medium, and its replace, the one commit point of an image.
 
 use super::Image;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, MAX_DESCRIPTOR_BYTES};
 use crate::mutants::{self, Mutant};
 use crate::{Directory, Error, Result, directory};
+
+/// Bytes of the longest descriptor that must be free to open an image for writing, or to give it
+/// more bitmaps: what is noted while it is open and at its close, such as a doubt of each bitmap,
+/// is then never too long to be written.
+const ROOM: usize = MAX_DESCRIPTOR_BYTES / 8;
+
+/// Refuses a descriptor that leaves no [`ROOM`] once it is written.
+pub(super) fn check_room(name: &str, descriptor: &Descriptor) -> Result<()> {
+    let length = descriptor.text_len();
+    let most = MAX_DESCRIPTOR_BYTES - ROOM;
+    if length <= most {
+        return Ok(());
+    }
+    let what = format!(
+        "its descriptor would have {length} bytes, and to be written to, at most {most} are possible"
+    );
+    Err(Error::unusable(name, what))
+}
 
 /// The descriptor as it was last committed.
 #[derive(Debug)]
@@ -38,7 +56,8 @@ impl<D: Directory> Image<D> {
     /// caller keeps recording what either of them needs.
     pub(super) async fn commit_book(&self, book: &mut Book, next: Descriptor) -> Result<()> {
         self.write_descriptor(&self.name, &next).await?;
-        book.descriptor = next;
+        // Without what belonged to bitmaps that are gone: a new one of the same name is another.
+        book.descriptor = next.forget_removed();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use futures_util::lock::Mutex;
 
 use super::bitmaps::{Control, Held, Tracked};
-use super::book::Book;
+use super::book::{Book, check_room};
 use super::flush::Syncs;
 use super::segment_file;
 use super::{Image, layers};
@@ -61,6 +61,9 @@ impl<D: Directory> Image<D> {
         if access == Access::Write && descriptor.allocation().is_some() {
             let what = "an image with an allocation bitmap can only be read";
             return Err(Error::unusable(name, what));
+        }
+        if access == Access::Write {
+            check_room(name, &descriptor)?;
         }
         let chain = layers::open_chain(&directory, (name, &descriptor), data, lock).await?;
         let size = chain.layer(0).size;

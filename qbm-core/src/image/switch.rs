@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::bitmaps::{self, Control, Tracked};
+use super::book::check_room;
 use crate::bits::Bits;
 use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
@@ -71,6 +72,7 @@ impl<D: Directory> Image<D> {
         control: &Control<D::File>,
         plan: &Plan<D::File>,
     ) -> Result<()> {
+        self.refuse_too_much(control, plan).await?;
         self.record_both(control, plan).await?;
         if !mutants::planted(Mutant::NoDataFlush) {
             // A crash must not take the disk back behind the point in time of a new segment:
@@ -78,6 +80,23 @@ impl<D: Directory> Image<D> {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    /// Refuses more segments than the descriptor has room for. Fewer are never refused.
+    async fn refuse_too_much(
+        &self,
+        control: &Control<D::File>,
+        plan: &Plan<D::File>,
+    ) -> Result<()> {
+        let count = |bitmaps: &[Tracked<D::File>]| -> usize {
+            bitmaps.iter().map(|bitmap| bitmap.segments.len()).sum()
+        };
+        if count(&plan.bitmaps) <= count(&control.bitmaps) {
+            return Ok(());
+        }
+        let mut next = self.book.lock().await.descriptor().clone();
+        bitmaps::put_into(&plan.bitmaps, &mut next);
+        check_room(&self.name, &next)
     }
 
     /// Lets old and new bitmaps record together, until no write knows only the old ones.
