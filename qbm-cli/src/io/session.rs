@@ -8,7 +8,7 @@ use futures_executor::block_on;
 use nix::sys::signal::Signal;
 use qbm_core::{ByteRange, Error, Unmap};
 
-use super::language::{self, Command, Read, Refusal, Request, VERBS, Verb, Write};
+use super::language::{self, Command, Read, Refusal, Request, Source, VERBS, Verb, Write};
 use super::text;
 use super::transfer::{self, Bytes};
 use crate::open::FileImage;
@@ -106,6 +106,10 @@ impl Session {
     }
 
     fn start_write(&mut self, write: Write) -> bool {
+        if matches!(write.source, Source::File(_)) {
+            // So that at most one file is in memory.
+            self.wait(0);
+        }
         match Bytes::of(&write) {
             Ok(bytes) => {
                 let background = write.request.background;

@@ -12,7 +12,7 @@ use crate::open::FileImage;
 /// Bytes of a piece.
 const PIECE: u64 = 1 << 20;
 /// The most bytes of a file that a write sends, again and again if they are fewer than it wants.
-const MOST_OF_A_FILE: u64 = 32 << 20;
+const MOST_OF_A_FILE: u64 = 16 << 20;
 
 /// The bytes that a write sends.
 #[derive(Debug)]
@@ -84,9 +84,11 @@ impl Bytes {
 
 /// The first `length` bytes of the file `name`, or all it has.
 fn repeated(name: &str, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     let most = length.min(MOST_OF_A_FILE + 1);
-    std::fs::File::open(name)?.take(most).read_to_end(&mut bytes)?;
+    let mut file = std::fs::File::open(name)?.take(most);
+    // At once, since a vector that grows may take twice what it holds.
+    let mut bytes = Vec::with_capacity(index(most));
+    file.read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
         0 => Err(io::Error::other("file is empty")),
         1..=MOST_OF_A_FILE => Ok(bytes),
