@@ -1,0 +1,132 @@
+//! Files that are cut or replaced while an image has them open, and chains that lead nowhere.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use qbm_core::descriptor::{Doubt, Durability};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
+use qbm_core::{Access, Buffer, Directory, Granularity, Image, Persist, Result, Storage};
+use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
+
+const GRANULES: u64 = 40_003;
+const GRANULE: u64 = 512;
+
+/// A closed image with the bitmap `b`.
+fn image() -> Medium {
+    let disk = Disk::new(Medium::new(), 0);
+    run(&disk, 0, async {
+        let size = GRANULES * GRANULE;
+        let durability = Durability::Exact;
+        let options = CreateOptions { file: "d.raw".to_owned(), data: None, size, durability };
+        image::create(&SimDirectory::new(&disk), "i.qbm", options, &host()).await.unwrap();
+        let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
+        let (name, granularity) = ("b".to_owned(), Granularity::MIN);
+        let add = BitmapAction::Add { name, granularity, disabled: false };
+        image.transaction(&[add]).await.unwrap();
+        image.close().await.unwrap();
+    });
+    disk.snapshot()
+}
+
+fn host() -> SimHost {
+    SimHost::new(7)
+}
+
+async fn open(disk: &Disk, name: &str, access: Access) -> Result<Image<SimDirectory>> {
+    Image::open(SimDirectory::new(disk), name, OpenOptions::new(access), Arc::new(host())).await
+}
+
+async fn write(image: &Image<SimDirectory>, granule: u64) {
+    let buffer = Buffer::from_slice(&[1; 512]);
+    image.write(granule * GRANULE, buffer, Persist::Later).await.unwrap();
+}
+
+/// The doubt of the bitmap, and its marks.
+async fn bitmap(disk: &Disk) -> (Option<Doubt>, u64) {
+    let image = open(disk, "i.qbm", Access::Read).await.unwrap();
+    let info = image.bitmaps().await.remove(0);
+    (info.doubt, info.marked)
+}
+
+#[test]
+fn data_cut_while_it_is_open_reads_as_zeroes() {
+    let disk = Disk::new(image(), 1);
+    run(&disk, 1, async {
+        let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
+        let stranger = SimDirectory::new(&disk).open("d.raw", Access::Write).await.unwrap();
+        stranger.set_len(10 * GRANULE).await.unwrap();
+        let read = image.read(50 * GRANULE, Buffer::zeroed(512)).await.unwrap();
+        assert!(read.iter().all(|byte| *byte == 0));
+        image.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_page_of_a_bitmap_cut_while_it_is_open_has_all_its_marks_when_next_written() {
+    let medium = image();
+    let file = medium.names().find(|name| name.ends_with(".bits")).unwrap().to_owned();
+    let disk = Disk::new(medium, 2);
+    run(&disk, 2, async {
+        let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
+        write(&image, 3).await;
+        let stranger = SimDirectory::new(&disk).open(&file, Access::Write).await.unwrap();
+        stranger.set_len(0).await.unwrap();
+        write(&image, 30_000).await;
+        assert_eq!(image.bitmaps().await[0].marked, 2);
+        image.close().await.unwrap();
+        drop(stranger);
+        let (_, marked) = bitmap(&disk).await;
+        assert!(marked >= 2, "{marked}");
+    });
+}
+
+#[test]
+fn data_replaced_while_it_is_open_makes_the_bitmap_doubtful() {
+    let disk = Disk::new(image(), 3);
+    run(&disk, 3, async {
+        let directory = SimDirectory::new(&disk);
+        let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
+        let other = directory.create("other").await.unwrap();
+        other.set_len(GRANULES * GRANULE).await.unwrap();
+        directory.rename("other", "d.raw").await.unwrap();
+        write(&image, 3).await;
+        image.close().await.unwrap();
+        assert_eq!(bitmap(&disk).await, (Some(Doubt::DataChanged), GRANULES));
+    });
+}
+
+#[test]
+fn an_image_that_is_behind_itself_is_refused() {
+    let disk = Disk::new(image(), 4);
+    run(&disk, 4, async {
+        let directory = SimDirectory::new(&disk);
+        let durability = Durability::Exact;
+        let size = GRANULES * GRANULE;
+        let options = CreateOptions { file: "e.raw".to_owned(), data: None, size, durability };
+        image::create(&directory, "j.qbm", options, &host()).await.unwrap();
+        for name in ["i.bits", "j.bits"] {
+            let file = directory.create(name).await.unwrap();
+            file.set_len(GRANULES.div_ceil(8)).await.unwrap();
+        }
+    });
+    let behind = |data: &str, bits: &str, backing: &str| {
+        format!(
+            r#"{{"QBM": {{"version": 1, "image": {{"file": "{data}", "format": "raw"}}, "bitmaps": {{
+            "a": {{"file": "{bits}", "granularity-bytes": 512, "type": "allocation",
+                  "backing": {{"file": "{backing}", "format": "qbm"}}}}}}}}}}"#
+        )
+    };
+    for (of_i, of_j, last) in
+        [("i.qbm", "i.qbm", "i"), ("j.qbm", "i.qbm", "i"), ("j.qbm", "j.qbm", "j")]
+    {
+        let mut medium = disk.snapshot();
+        medium.corrupt("i.qbm", |text| *text = behind("d.raw", "i.bits", of_i).into_bytes());
+        medium.corrupt("j.qbm", |text| *text = behind("e.raw", "j.bits", of_j).into_bytes());
+        let disk = Disk::new(medium, 5);
+        run(&disk, 5, async {
+            let error = open(&disk, "i.qbm", Access::Read).await.unwrap_err();
+            let text = format!("{last}.qbm: more than 32 images are behind each other");
+            assert_eq!(error.to_string(), text);
+        });
+    }
+}
