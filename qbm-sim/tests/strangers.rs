@@ -49,7 +49,7 @@ async fn bitmap(disk: &Disk) -> (Option<Doubt>, u64) {
 }
 
 #[test]
-fn data_cut_while_it_is_open_reads_as_zeroes() {
+fn data_cut_while_it_is_open_is_not_closed_and_makes_the_bitmap_doubtful() {
     let disk = Disk::new(image(), 1);
     run(&disk, 1, async {
         let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
@@ -57,7 +57,10 @@ fn data_cut_while_it_is_open_reads_as_zeroes() {
         stranger.set_len(10 * GRANULE).await.unwrap();
         let read = image.read(50 * GRANULE, Buffer::zeroed(512)).await.unwrap();
         assert!(read.iter().all(|byte| *byte == 0));
-        image.close().await.unwrap();
+        let error = image.close().await.unwrap_err();
+        assert_eq!(error.to_string(), "d.raw: somebody has cut it while it was open");
+        drop(stranger);
+        assert_eq!(bitmap(&disk).await, (Some(Doubt::DataChanged), 10));
     });
 }
 

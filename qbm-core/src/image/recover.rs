@@ -26,6 +26,10 @@ impl<D: Directory> Image<D> {
             if in_use.data_sync_failed {
                 return Ok(Some(Doubt::DataSyncFailed));
             }
+            if descriptor.size.is_some_and(|size| size > self.size()) {
+                // No resize of ours cuts the data before the descriptor says so.
+                return Ok(Some(Doubt::DataChanged));
+            }
             let lost = descriptor.durability == Durability::Close;
             return Ok(lost.then_some(Doubt::NotStored));
         }

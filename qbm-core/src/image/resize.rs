@@ -95,8 +95,13 @@ impl<D: Directory> Image<D> {
     /// Ends a resize that failed or was dropped half-way: the data gets the size of the disk.
     pub(super) async fn settle_length(&self) -> Result<()> {
         let (name, size) = (self.chain.data_name(), self.size());
-        if self.data().len().await.map_err(Error::io(name, "stat"))? == size {
+        let length = self.data().len().await.map_err(Error::io(name, "stat"))?;
+        if length == size {
             return Ok(());
+        }
+        if length < size {
+            // None of ours leaves it so. Not made whole again: the next open tells by the size.
+            return Err(Error::unusable(name, "somebody has cut it while it was open"));
         }
         // The descriptor first: the one on the medium may have bitmaps of the other length, and
         // marks past the end of the data would make them doubtful.
