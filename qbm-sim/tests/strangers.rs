@@ -1,7 +1,9 @@
 //! Files that are cut or replaced while an image has them open, and chains that lead nowhere.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use qbm_core::descriptor::{Doubt, Durability};
 use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
@@ -28,8 +30,10 @@ fn image() -> Medium {
     disk.snapshot()
 }
 
+/// A process of its own: no two make the same ids.
 fn host() -> SimHost {
-    SimHost::new(7)
+    static PROCESSES: AtomicU64 = AtomicU64::new(0);
+    SimHost::new(PROCESSES.fetch_add(1, Ordering::Relaxed))
 }
 
 async fn open(disk: &Disk, name: &str, access: Access) -> Result<Image<SimDirectory>> {
@@ -64,8 +68,10 @@ fn data_cut_while_it_is_open_is_not_closed_and_makes_the_bitmap_doubtful() {
     });
 }
 
-#[test]
-fn a_page_of_a_bitmap_cut_while_it_is_open_has_all_its_marks_when_next_written() {
+/// What the bitmap holds after a stranger cut its file to nothing and `then` was done.
+fn marked_after_a_cut(
+    then: impl AsyncFnOnce(Image<SimDirectory>),
+) -> (Option<Doubt>, Vec<Range<u64>>) {
     let medium = image();
     let file = medium.names().find(|name| name.ends_with(".bits")).unwrap().to_owned();
     let disk = Disk::new(medium, 2);
@@ -74,13 +80,37 @@ fn a_page_of_a_bitmap_cut_while_it_is_open_has_all_its_marks_when_next_written()
         write(&image, 3).await;
         let stranger = SimDirectory::new(&disk).open(&file, Access::Write).await.unwrap();
         stranger.set_len(0).await.unwrap();
-        write(&image, 30_000).await;
-        assert_eq!(image.bitmaps().await[0].marked, 2);
-        image.close().await.unwrap();
+        then(image).await;
         drop(stranger);
-        let (_, marked) = bitmap(&disk).await;
-        assert!(marked >= 2, "{marked}");
+        let image = open(&disk, "i.qbm", Access::Read).await.unwrap();
+        let doubt = image.bitmaps().await[0].doubt;
+        (doubt, image.bitmap_bits("b").await.unwrap().areas().collect())
+    })
+}
+
+#[test]
+fn a_bitmap_cut_while_it_is_open_goes_on_in_a_new_file_with_all_its_marks() {
+    let two = vec![3..4, 35_000..35_001];
+    let (doubt, dirty) = marked_after_a_cut(async |image| {
+        write(&image, 35_000).await;
+        image.close().await.unwrap();
     });
+    assert_eq!((doubt, dirty), (None, two.clone()));
+    // A crash after the write that found it.
+    let (doubt, dirty) = marked_after_a_cut(async |image| write(&image, 35_000).await);
+    assert_eq!((doubt, dirty), (None, two));
+}
+
+#[test]
+fn a_bitmap_cut_while_it_is_open_keeps_its_marks_where_only_the_close_finds_it() {
+    let (doubt, dirty) = marked_after_a_cut(async |image| image.close().await.unwrap());
+    assert_eq!((doubt, dirty), (None, vec![3..4]));
+}
+
+#[test]
+fn a_bitmap_cut_while_it_is_open_counts_as_marked_where_nothing_found_it() {
+    let (doubt, dirty) = marked_after_a_cut(async |image| drop(image));
+    assert_eq!((doubt, dirty), (Some(Doubt::SegmentTooShort), vec![0..GRANULES]));
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl<F: Storage> Lead<'_, F> {
             segment.pending.restore(&self.taken);
         }
         self.writing = true;
-        let written = self.write_taken(&file).await;
+        let written = self.write_file(&file).await;
         self.writing = false;
         if written.is_err() {
             segment.poison();
@@ -77,6 +77,15 @@ impl<F: Storage> Lead<'_, F> {
             self.taken.clear();
         }
         written
+    }
+
+    async fn write_file(&mut self, file: &SegmentFile<F>) -> io::Result<()> {
+        // A page written into a file that somebody has cut would make it long enough again, with
+        // zeroes where marks of other pages were. Cut, it is at least known to be too short.
+        if file.file.len().await? < self.segment.wanted.file_len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "somebody has cut it"));
+        }
+        self.write_taken(file).await
     }
 
     async fn write_taken(&mut self, file: &SegmentFile<F>) -> io::Result<()> {
