@@ -90,15 +90,15 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: an I/O error while doing `action` to `file`.
+    ///
+    /// The name is copied only if there is an error: this is on the path of every request.
     pub(crate) fn io(file: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let file = file.to_owned();
-        move |error| Self::Io { file, action, error }
+        move |error| Self::Io { file: file.to_owned(), action, error }
     }
 
     /// For `map_err`: what is wrong with the descriptor `file`.
     pub(crate) fn descriptor(file: &str) -> impl FnOnce(DescriptorError) -> Self {
-        let file = file.to_owned();
-        move |error| Self::Descriptor { file, error }
+        move |error| Self::Descriptor { file: file.to_owned(), error }
     }
 
     /// An image that cannot be used, and why.
