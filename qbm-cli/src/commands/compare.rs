@@ -102,18 +102,31 @@ fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
             offset += alike;
             continue;
         }
-        let window = rest.clip(offset + alike.min(WINDOW));
-        let (a, b) = (small.read(window)?, large.read(window)?);
-        let differs = |(a, b): (&[u8], &[u8])| a != b;
-        if let Some(sector) = a.chunks(SECTOR).zip(b.chunks(SECTOR)).position(differs) {
-            let place = offset + (sector * SECTOR) as u64;
+        if let Some(place) = first_difference(small, large, rest.clip(offset + alike))? {
             say(format!("Content mismatch at offset {place}!"));
             return Ok(false);
         }
-        offset = window.end();
+        offset += alike;
     }
     say("Images are identical.".to_owned());
     Ok(true)
+}
+
+/// The sector of `range` from which on the two differ, as its offset.
+fn first_difference(a: &Disk, b: &Disk, range: ByteRange) -> anyhow::Result<Option<u64>> {
+    let length = usize::try_from(WINDOW)?;
+    let (mut ours, mut theirs) = (Buffer::zeroed(length), Buffer::zeroed(length));
+    let mut offset = range.start();
+    while offset < range.end() {
+        let window = ByteRange::new(offset, WINDOW.min(range.end() - offset));
+        (ours, theirs) = (a.read(window, ours)?, b.read(window, theirs)?);
+        let differs = |(a, b): (&[u8], &[u8])| a != b;
+        if let Some(sector) = ours.chunks(SECTOR).zip(theirs.chunks(SECTOR)).position(differs) {
+            return Ok(Some(offset + (sector * SECTOR) as u64));
+        }
+        offset = window.end();
+    }
+    Ok(None)
 }
 
 fn open(gate: &GateArgs, path: &Path, format: Option<DiskFormat>) -> anyhow::Result<Disk> {
@@ -142,17 +155,19 @@ impl Disk {
         }
     }
 
-    /// The bytes of `range`, with zeroes past the end.
-    fn read(&self, range: ByteRange) -> anyhow::Result<Buffer> {
+    /// The bytes of `range`, in `buffer`, with zeroes past the end.
+    fn read(&self, range: ByteRange, buffer: Buffer) -> anyhow::Result<Buffer> {
         let length = usize::try_from(range.length())?;
         let there = usize::try_from(range.clip(self.size()).length())?;
-        let buffer = Buffer::zeroed(length).narrow(0..there);
+        let buffer = buffer.widen().narrow(0..there);
         let buffer = match self {
             _ if there == 0 => buffer,
             Self::Raw(data, _) => block_on(data.read_at(range.start(), buffer))?,
             Self::Image(image) => block_on(image.read(range.start(), buffer))?,
         };
-        Ok(buffer.widen())
+        let mut past = buffer.widen().narrow(there..length);
+        past.fill(0);
+        Ok(past.widen().narrow(0..length))
     }
 
     /// What the first bytes of `range` hold, with nothing past the end.

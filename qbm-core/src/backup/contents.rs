@@ -75,14 +75,20 @@ pub(super) async fn copy<D: Directory, F: Storage>(
     let mut at = Progress { done: 0, total: selection.bytes() };
     let mut buffer = Buffer::zeroed(usize::try_from(WINDOW).expect("a window fits into memory"));
     let mut offset = 0;
+    // To find the end of an extent costs some file systems a look at each page of it: each extent
+    // is asked for once, and not once for each window.
+    let mut data_until = 0;
     while let Some(run) = selection.run(offset) {
-        let extent = source.block_status(run).await?;
-        if !extent.data {
-            // However long, a hole costs one look.
-            offset = run.start() + extent.length;
-            at.done += extent.length;
-            progress(at);
-            continue;
+        if run.start() >= data_until {
+            let extent = source.block_status(run).await?;
+            let end = run.start() + extent.length;
+            if !extent.data {
+                offset = end;
+                at.done += extent.length;
+                progress(at);
+                continue;
+            }
+            data_until = end;
         }
         let start = run.start() - run.start() % WINDOW;
         let window = ByteRange::new(start, WINDOW).clip(selection.size);
@@ -179,14 +185,19 @@ pub(super) async fn digest_of<F: Storage>(
     let size = data.len().await?;
     let mut digest = Digest::new();
     let mut offset = 0;
+    let mut data_until = 0;
     while offset < size {
         let rest = ByteRange::new(offset, size - offset);
         let window = rest.clip(window_end(offset));
-        let status = data.block_status(rest).await?;
-        let alike = offset + status.length;
-        if !status.data && alike >= window.end() {
+        let mut zero_until = offset;
+        if offset >= data_until {
+            let status = data.block_status(rest).await?;
+            let until = if status.data { &mut data_until } else { &mut zero_until };
+            *until = offset + status.length;
+        }
+        if zero_until >= window.end() {
             // On to the window in which the data starts.
-            offset = if alike >= size { size } else { alike - alike % WINDOW };
+            offset = if zero_until >= size { size } else { zero_until - zero_until % WINDOW };
         } else {
             let length = usize::try_from(window.length()).expect("a window fits into memory");
             digest.window(offset, &data.read_at(offset, Buffer::zeroed(length)).await?);

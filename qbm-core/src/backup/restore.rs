@@ -51,15 +51,17 @@ pub async fn restore<P: Directory, D: Directory>(
     while offset < size {
         let rest = ByteRange::new(offset, size - offset);
         let extent = point.block_status(rest).await?;
-        let part = rest.clip(offset + extent.length);
+        let end = offset + extent.length;
         if !extent.data && writing == Writing::ToEmpty {
-            offset = part.end();
-        } else {
-            let part = part.clip(offset + WINDOW);
+            offset = end;
+            progress(Progress { done: offset, total: size });
+        }
+        while offset < end {
+            let part = ByteRange::new(offset, WINDOW.min(end - offset));
             restored.written += put(point, &sink, (part, extent.data), writing).await?;
             offset = part.end();
+            progress(Progress { done: offset, total: size });
         }
-        progress(Progress { done: offset, total: size });
     }
     sink.sync().await?;
     Ok(restored)

@@ -1,0 +1,72 @@
+//! What copying a disk asks of the storage: each block once, and not the map again for each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use benches::counted::CountedDirectory;
+use futures_executor::block_on;
+use qbm_core::backup::{self, BackupOptions, Sink, Writing};
+use qbm_core::descriptor::Durability;
+use qbm_core::image::{self, CreateOptions, OpenOptions};
+use qbm_core::{Access, Buffer, Granularity, Host, Image, Persist};
+use qbm_io_std::{GatePolicy, StdDirectory, StdHost};
+
+const WINDOW: u64 = 1 << 20;
+const WINDOWS: u64 = 32;
+
+/// To find the end of an extent costs some file systems a look at each page of it, so a question
+/// for each window makes a copy take time by the square of the extent.
+#[test]
+fn a_long_extent_is_asked_for_once_in_backup_restore_and_verify() {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plain = |folder: &tempfile::TempDir| {
+        StdDirectory::open(folder.path(), GatePolicy::closed()).unwrap()
+    };
+    let (directory, counts) = CountedDirectory::new(plain(&folder), "d.raw");
+    let (target, stored) = CountedDirectory::new(plain(&target), "p.raw");
+    let host: Arc<dyn Host> = Arc::new(StdHost);
+    block_on(async {
+        let (file, durability) = ("d.raw".to_owned(), Durability::Exact);
+        let options = CreateOptions { file, data: None, size: WINDOWS * WINDOW, durability };
+        image::create(&directory, "i.qbm", options, &*host).await.unwrap();
+        let options = OpenOptions::new(Access::Write);
+        let image = Image::open(directory, "i.qbm", options, Arc::clone(&host)).await.unwrap();
+        let mut buffer = Buffer::zeroed(usize::try_from(WINDOW).unwrap());
+        buffer.fill(1);
+        for window in 0..WINDOWS {
+            buffer = image.write(window * WINDOW, buffer, Persist::Later).await.unwrap();
+        }
+
+        let calls =
+            || (counts.data.swap(0, Ordering::Relaxed), stored.data.swap(0, Ordering::Relaxed));
+        // A few more, for its length, its times and its syncs.
+        let once_a_window = WINDOWS..WINDOWS + 8;
+        calls();
+        let options = BackupOptions {
+            bitmap: "b".to_owned(),
+            granularity: Granularity::DEFAULT,
+            name: "p".to_owned(),
+            full: false,
+            require_incremental: false,
+        };
+        backup::run(&image, &target, &options, &host, &mut |_| ()).await.unwrap();
+        let (read, written) = calls();
+        assert!(once_a_window.contains(&read), "{read} calls to the disk");
+        assert!(once_a_window.contains(&written), "{written} calls to the point");
+
+        let points = backup::points(&target).await.unwrap();
+        let entry = &points.entries[0];
+        calls();
+        let finding = backup::verify(&target, (&points, entry), &host, &mut |_| ()).await.unwrap();
+        assert!(finding.is_none(), "{finding:?}");
+        let (_, read) = calls();
+        assert!(once_a_window.contains(&read), "{read} calls to verify");
+
+        let options = OpenOptions::new(Access::Read);
+        let point = Image::open(target, "p.qbm", options, host).await.unwrap();
+        backup::restore(&point, Sink::Image(&image), Writing::All, &mut |_| ()).await.unwrap();
+        let (written, read) = calls();
+        assert!(once_a_window.contains(&read), "{read} calls to the point");
+        assert!(once_a_window.contains(&written), "{written} calls to the disk");
+    });
+}
