@@ -171,7 +171,9 @@ fn one_file_for_two_things_is_refused() {
     });
     let disk = Disk::new(medium, 4);
     let error = run(&disk, 4, open(&disk, Access::Read)).unwrap_err();
-    assert!(matches!(error, Error::Descriptor { .. }), "{error}");
+    let text =
+        "i.qbm:10:25: QBM.bitmaps.b.file: \"d.raw\" is named before, and a file has one use only";
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]

@@ -23,7 +23,8 @@ fn image(marker: &str, extra: &str) -> Medium {
             durability: Durability::Exact,
         };
         image::create(&directory, "i.qbm", options, &SimHost::new(7)).await.unwrap();
-        let image = open(&disk, Access::Write).await.unwrap();
+        let (access, host) = (OpenOptions::new(Access::Write), Arc::new(SimHost::new(7)));
+        let image = Image::open(directory, "i.qbm", access, host).await.unwrap();
         image.transaction(&[add("b")]).await.unwrap();
         image.close().await.unwrap();
     });
@@ -57,8 +58,9 @@ fn add(name: &str) -> BitmapAction {
 }
 
 async fn open(disk: &Disk, access: Access) -> Result<Image<SimDirectory>> {
-    let directory = SimDirectory::new(disk);
-    Image::open(directory, "i.qbm", OpenOptions::new(access), Arc::new(SimHost::new(7))).await
+    // Another host than that of `image`, whose ids are taken.
+    let (directory, host) = (SimDirectory::new(disk), Arc::new(SimHost::new(8)));
+    Image::open(directory, "i.qbm", OpenOptions::new(access), host).await
 }
 
 fn assert_too_long(error: &Error, length: usize) {
@@ -80,10 +82,30 @@ fn a_bitmap_added_again_has_nothing_of_the_one_removed() {
         image.transaction(&[add("b")]).await.unwrap();
         image.close().await.unwrap();
     });
+    assert_has_nothing_of_the_owner(&disk);
+}
+
+#[test]
+fn nor_if_both_is_one_transaction() {
+    let medium = image("\"b\": {", "\"b\": { \"ext-soft-owner\": 7, ");
+    let disk = Disk::new(medium, 5);
+    run(&disk, 5, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        let remove = || BitmapAction::Remove("b".to_owned());
+        let refused = [remove(), BitmapAction::Remove("missing".to_owned())];
+        image.transaction(&refused).await.unwrap_err();
+        assert!(descriptor(&disk.snapshot()).contains("ext-soft-owner"), "nothing was removed");
+        image.transaction(&[remove(), add("b")]).await.unwrap();
+        assert_has_nothing_of_the_owner(&disk);
+        image.close().await.unwrap();
+    });
+    assert_has_nothing_of_the_owner(&disk);
+}
+
+fn assert_has_nothing_of_the_owner(disk: &Disk) {
     let medium = disk.snapshot();
-    assert!(
-        descriptor(&medium).contains("\"b\"") && !descriptor(&medium).contains("ext-soft-owner")
-    );
+    let text = descriptor(&medium);
+    assert!(text.contains("\"b\"") && !text.contains("ext-soft-owner"), "{text}");
 }
 
 #[test]

@@ -172,6 +172,21 @@ impl Kept {
         });
     }
 
+    /// Forgets the known member at `path`, a name for each object on the way, with all in it.
+    pub(super) fn forget(&mut self, path: &[&str]) {
+        let [first, rest @ ..] = path else { return };
+        if rest.is_empty() {
+            self.0
+                .retain(|(name, member)| name != first || matches!(member, KeptMember::Unknown(_)));
+            return;
+        }
+        for (name, member) in &mut self.0 {
+            if let (true, KeptMember::Known(kept)) = (name == first, member) {
+                kept.forget(rest);
+            }
+        }
+    }
+
     /// `fresh` with the order that its members had, and with those that are not known. Members
     /// that are new follow at the end.
     pub(super) fn arrange(&self, fresh: Json) -> Json {

@@ -38,6 +38,12 @@ impl Descriptor {
         self
     }
 
+    /// Takes away the bitmap `name`, with the members that [`parse`](Self::parse) did not know in it.
+    pub(crate) fn forget_bitmap(&mut self, name: &str) {
+        self.bitmaps.retain(|bitmap| bitmap.name != name);
+        self.original.forget(&[ROOT, BITMAPS, name]);
+    }
+
     fn text(&self) -> String {
         let root = Json::Object(vec![(ROOT.to_owned(), self.to_json())]);
         self.original.arrange(root).to_text()

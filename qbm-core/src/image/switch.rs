@@ -11,6 +11,7 @@ use super::Image;
 use super::bitmaps::{self, Control, Tracked};
 use super::book::check_room;
 use crate::bits::Bits;
+use crate::descriptor::Descriptor;
 use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
 use crate::units::MAX_SIZE;
@@ -22,7 +23,9 @@ pub(super) struct Plan<F> {
     pub(super) size: u64,
     /// All of them.
     pub(super) bitmaps: Vec<Tracked<F>>,
-    /// Those of their segments that are new.
+    /// The names of those that are gone; one of `bitmaps` may have such a name again.
+    pub(super) removed: Vec<String>,
+    /// The segments that are new.
     pub(super) fresh: Vec<Arc<Segment<F>>>,
     /// Marks to carry over once old and new record together.
     pub(super) unions: Vec<Union<F>>,
@@ -37,7 +40,25 @@ pub(super) struct Union<F> {
 impl<F> Plan<F> {
     /// No change yet.
     pub(super) fn of(control: &Control<F>, size: u64) -> Self {
-        Self { size, bitmaps: control.bitmaps.clone(), fresh: Vec::new(), unions: Vec::new() }
+        Self {
+            size,
+            bitmaps: control.bitmaps.clone(),
+            removed: Vec::new(),
+            fresh: Vec::new(),
+            unions: Vec::new(),
+        }
+    }
+
+    /// `descriptor` as it is once the plan is decided.
+    fn applied_to(&self, descriptor: &Descriptor) -> Descriptor {
+        let mut next = descriptor.clone();
+        for name in &self.removed {
+            // A new bitmap of the same name is another.
+            next.forget_bitmap(name);
+        }
+        bitmaps::put_into(&self.bitmaps, &mut next);
+        next.size = Some(self.size);
+        next
     }
 }
 
@@ -94,8 +115,7 @@ impl<D: Directory> Image<D> {
         if count(&plan.bitmaps) <= count(&control.bitmaps) {
             return Ok(());
         }
-        let mut next = self.book.lock().await.descriptor().clone();
-        bitmaps::put_into(&plan.bitmaps, &mut next);
+        let next = plan.applied_to(self.book.lock().await.descriptor());
         check_room(&self.name, &next)
     }
 
@@ -128,12 +148,10 @@ impl<D: Directory> Image<D> {
         }
         // Until the end of the commit is known, also when this future is dropped in the midst of it,
         // a crash may find either state.
-        control.lingering.extend(plan.fresh);
+        control.lingering.extend_from_slice(&plan.fresh);
         {
             let mut book = self.book.lock().await;
-            let mut next = book.descriptor().clone();
-            bitmaps::put_into(&plan.bitmaps, &mut next);
-            next.size = Some(plan.size);
+            let next = plan.applied_to(book.descriptor());
             self.commit_book(&mut book, next).await?;
         }
         control.bitmaps = plan.bitmaps;

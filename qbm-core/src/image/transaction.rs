@@ -69,6 +69,7 @@ impl<D: Directory> Image<D> {
             BitmapAction::Remove(name) => {
                 free(&mut plan.bitmaps, name)?;
                 plan.bitmaps.retain(|bitmap| bitmap.name != *name);
+                plan.removed.push(name.clone());
                 Ok(())
             }
             BitmapAction::Clear(name) => {
