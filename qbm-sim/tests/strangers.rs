@@ -158,7 +158,7 @@ fn an_image_that_is_behind_itself_is_refused() {
         let disk = Disk::new(medium, 5);
         run(&disk, 5, async {
             let error = open(&disk, "i.qbm", Access::Read).await.unwrap_err();
-            let text = format!("{last}.qbm: more than 32 images are behind each other");
+            let text = format!("{last}.qbm: it stands for two things in this image, or behind it");
             assert_eq!(error.to_string(), text);
         });
     }

@@ -7,21 +7,29 @@ use crate::units::MAX_SIZE;
 use crate::{Access, Directory, Error, Lock, Result, Storage, directory as names};
 
 use super::segment_file;
+use super::uses::Uses;
 
-/// Reads and checks the descriptor `name`.
-pub(super) async fn read_descriptor<D: Directory>(directory: &D, name: &str) -> Result<Descriptor> {
+/// Reads and checks the descriptor `name`; returns its file too.
+pub(super) async fn read_descriptor<D: Directory>(
+    directory: &D,
+    name: &str,
+) -> Result<(Descriptor, D::File)> {
     let file = directory.open(name, Access::Read).await.map_err(Error::io(name, "open"))?;
     let text = names::read_whole(&file, MAX_DESCRIPTOR_BYTES).await;
     let text = text.map_err(Error::io(name, "read"))?;
-    Descriptor::parse(&text).map_err(|error| Error::Descriptor { file: name.to_owned(), error })
+    let descriptor = Descriptor::parse(&text).map_err(Error::descriptor(name))?;
+    Ok((descriptor, file))
 }
 
 /// Opens what is behind `top`, the data image of `descriptor`, for reading.
+///
+/// `uses` has the files of the top layer, and gets those behind it.
 pub(super) async fn open_chain<D: Directory>(
     directory: &D,
     (name, descriptor): (&str, &Descriptor),
     top: D::File,
     lock: Option<Lock>,
+    uses: &mut Uses,
 ) -> Result<Chain<D::File>> {
     let mut layers = Vec::new();
     let mut next = Some((name.to_owned(), descriptor.clone(), Some(top)));
@@ -33,26 +41,27 @@ pub(super) async fn open_chain<D: Directory>(
         let file = beside(&name, &descriptor.image.file);
         let data = match data {
             Some(data) => data,
-            None => open_locked(directory, &file, lock).await?,
+            None => open_locked(directory, &file, lock, uses).await?,
         };
         let size = size_of(&file, &data).await?;
-        let allocation = load_allocation(directory, &name, &descriptor, (size, lock)).await?;
+        let top = (name.as_str(), &descriptor);
+        let allocation = load_allocation(directory, top, (size, lock), uses).await?;
         layers.push(Layer { name: file, data, size, allocation });
         let Some(backing) = backing_of(&descriptor) else { break };
         let behind = beside(&name, &backing.file);
         match backing.format {
             Format::Raw => {
-                let data = open_locked(directory, &behind, lock).await?;
+                let data = open_locked(directory, &behind, lock, uses).await?;
                 let size = size_of(&behind, &data).await?;
                 layers.push(Layer { name: behind, data, size, allocation: None });
             }
             Format::Qbm => {
-                let descriptor = read_descriptor(directory, &behind).await?;
+                let (descriptor, file) = read_descriptor(directory, &behind).await?;
+                uses.note(&behind, &file).await?;
                 next = Some((behind, descriptor, None));
             }
         }
     }
-    refuse_twins(&layers).await?;
     Ok(Chain::new(layers))
 }
 
@@ -75,8 +84,10 @@ async fn open_locked<D: Directory>(
     directory: &D,
     name: &str,
     lock: Option<Lock>,
+    uses: &mut Uses,
 ) -> Result<D::File> {
     let file = directory.open(name, Access::Read).await.map_err(Error::io(name, "open"))?;
+    uses.note(name, &file).await?;
     if lock.is_some() {
         file.lock(Lock::Read).await.map_err(Error::io(name, "lock"))?;
     }
@@ -94,9 +105,9 @@ pub(super) async fn size_of<F: Storage>(name: &str, data: &F) -> Result<u64> {
 /// Reads the allocation bitmap. There is no safe guess in place of one that is damaged.
 async fn load_allocation<D: Directory>(
     directory: &D,
-    name: &str,
-    descriptor: &Descriptor,
+    (name, descriptor): (&str, &Descriptor),
     (size, lock): (u64, Option<Lock>),
+    uses: &mut Uses,
 ) -> Result<Option<Allocation>> {
     let Some(bitmap) = descriptor.allocation() else { return Ok(None) };
     if descriptor.size.is_some_and(|expected| expected != size) {
@@ -107,26 +118,11 @@ async fn load_allocation<D: Directory>(
     let bits = Bits::new(bitmap.granularity.granules_of(size));
     for segment in &bitmap.segments {
         let file = beside(name, &segment.file);
-        let opened = open_locked(directory, &file, lock).await?;
+        let opened = open_locked(directory, &file, lock, uses).await?;
         let doubt = segment_file::load(&opened, &bits).await.map_err(Error::io(&file, "read"))?;
         if let Some(doubt) = doubt {
             return Err(Error::unusable(&file, doubt.sentence()));
         }
     }
     Ok(Some(Allocation { cluster: bitmap.granularity, bits }))
-}
-
-/// Refuses a chain in which one file stands twice; a cycle is one.
-async fn refuse_twins<F: Storage>(layers: &[Layer<F>]) -> Result<()> {
-    let mut seen = Vec::new();
-    for layer in layers {
-        let identity = layer.data.identity().await.map_err(Error::io(&layer.name, "stat"))?;
-        let Some(identity) = identity else { continue };
-        let which = (identity.device, identity.inode);
-        if seen.contains(&which) {
-            return Err(Error::unusable(&layer.name, "the same file stands twice in the chain"));
-        }
-        seen.push(which);
-    }
-    Ok(())
 }

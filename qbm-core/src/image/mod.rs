@@ -18,6 +18,7 @@ mod create;
 mod flush;
 mod io;
 mod layers;
+mod load;
 mod map;
 mod open;
 mod point;
@@ -27,6 +28,7 @@ mod rotate;
 mod segment_file;
 mod switch;
 mod transaction;
+mod uses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -73,8 +73,17 @@ impl<F> Segment<F> {
         size: u64,
         file: SegmentFile<F>,
     ) -> Self {
-        let granules = granularity.granules_of(size);
-        let wanted = Bits::new(granules);
+        Self::holding(bitmap, granularity, Bits::new(granularity.granules_of(size)), file)
+    }
+
+    /// A segment over `file` with the marks `wanted`, none of which is known to be durable.
+    pub(crate) fn holding(
+        bitmap: &str,
+        granularity: Granularity,
+        wanted: Bits,
+        file: SegmentFile<F>,
+    ) -> Self {
+        let granules = wanted.len();
         Self {
             bitmap: bitmap.to_owned(),
             granularity,
