@@ -4,15 +4,20 @@
 //! program or a right that is missing is such a failure too: a test that cannot run has not passed.
 #![forbid(unsafe_code)]
 
+pub mod bounded;
 pub mod campaign;
 pub mod loop_ext4;
 pub mod program;
 pub mod qbm;
+pub mod refused;
 pub mod seed;
+pub mod tree;
 pub mod victim;
 
+pub use bounded::{Spent, run_bounded};
 pub use loop_ext4::LoopExt4;
 pub use program::{Finished, run, run_with_input, tool};
 pub use qbm::qbm;
+pub use refused::refused;
 pub use seed::{Seed, rounds};
 pub use victim::{Moment, Remains, Victim};

@@ -59,14 +59,14 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Finished {
 }
 
 #[track_caller]
-fn not_started(command: &Command, error: &std::io::Error) -> ! {
+pub(crate) fn not_started(command: &Command, error: &std::io::Error) -> ! {
     let program = command.get_program().display();
     panic!("{program} cannot be started ({error}); `cargo xtask test` installs what tests need")
 }
 
 impl Finished {
     #[track_caller]
-    fn new(command: &Command, output: Output) -> Self {
+    pub(crate) fn new(command: &Command, output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("programs speak UTF-8");
         Self {
             line: format!("{command:?}"),
