@@ -113,6 +113,33 @@ fn a_bitmap_cut_while_it_is_open_counts_as_marked_where_nothing_found_it() {
     assert_eq!((doubt, dirty), (Some(Doubt::SegmentTooShort), vec![0..GRANULES]));
 }
 
+/// Wherever the name of a bitmap's file leads by then, a close puts all marks into a new one.
+#[test]
+fn a_bitmap_replaced_while_it_is_open_goes_on_in_a_new_file() {
+    let medium = image();
+    let file = medium.names().find(|name| name.ends_with(".bits")).unwrap().to_owned();
+    let length = GRANULES.div_ceil(8);
+    for damage in ["replace", "remove"] {
+        let disk = Disk::new(medium.clone(), 6);
+        run(&disk, 6, async {
+            let image = open(&disk, "i.qbm", Access::Write).await.unwrap();
+            write(&image, 3).await;
+            write(&image, 30_000).await;
+            let directory = SimDirectory::new(&disk);
+            if damage == "replace" {
+                let other = directory.create("other").await.unwrap();
+                other.set_len(length).await.unwrap();
+                directory.rename("other", &file).await.unwrap();
+            } else {
+                directory.remove(&file).await.unwrap();
+            }
+            image.close().await.unwrap();
+            assert_eq!(bitmap(&disk).await, (None, 2), "{damage}");
+            assert!(!disk.snapshot().names().any(|name| name == file), "{damage}");
+        });
+    }
+}
+
 #[test]
 fn data_replaced_while_it_is_open_makes_the_bitmap_doubtful() {
     let disk = Disk::new(image(), 3);

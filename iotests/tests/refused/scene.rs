@@ -39,7 +39,12 @@ pub(crate) struct Scene {
 impl Scene {
     /// With the disk `disk.raw`, the bitmap file `b.bits` for it, and no descriptor yet.
     pub(crate) fn new() -> Self {
-        let scene = Self { folder: tempfile::tempdir().unwrap() };
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in `folder`.
+    pub(crate) fn within(folder: TempDir) -> Self {
+        let scene = Self { folder };
         for folder in ["image/sub", "other", "points", "config"] {
             fs::create_dir_all(scene.path(folder)).unwrap();
         }

@@ -1,9 +1,12 @@
 //! A clean close: the image is plain version 1 again.
 
+use std::io;
+
 use super::Image;
 use super::switch::Plan;
 use super::transaction::plan_collapse;
-use crate::{Access, Directory, Error, Result, Storage};
+use crate::track::segment::Segment;
+use crate::{Access, Directory, Error, Identity, Result, Storage};
 
 impl<D: Directory> Image<D> {
     /// Makes everything durable and takes the marks of an open image away.
@@ -32,7 +35,12 @@ impl<D: Directory> Image<D> {
             self.switch_to(&mut control, plan).await?;
         }
         for bitmap in &control.bitmaps {
-            self.commit_all(&bitmap.active().segment).await?;
+            let segment = &bitmap.active().segment;
+            if !self.is_named(segment).await {
+                // Memory has all marks: they go on in a new file.
+                segment.poison();
+            }
+            self.commit_all(segment).await?;
         }
         // After the last sync, which may still have changed the times of the file.
         let stamp =
@@ -44,5 +52,17 @@ impl<D: Directory> Image<D> {
             descriptor.size = Some(size);
         })
         .await
+    }
+
+    /// Whether the next open will find the file of `segment` that was written to. Somebody who
+    /// disregards our lock may have put another in its place, or removed its name.
+    async fn is_named(&self, segment: &Segment<D::File>) -> bool {
+        let ours = segment.file();
+        let found = async {
+            let named = self.directory.open(&ours.name, Access::Read).await?;
+            io::Result::Ok((named.identity().await?, ours.file.identity().await?))
+        };
+        let which = |identity: Identity| (identity.device, identity.inode);
+        found.await.is_ok_and(|(named, written)| named.map(which) == written.map(which))
     }
 }
