@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use iotests::{Finished, qbm, run, run_with_input, tool};
+use iotests::{Finished, qbm, run, run_bounded, run_with_input, tool};
 
 /// What is run, in this order; each must say the same, succeed or fail alike, and leave the same.
 const COMMANDS: &[&str] = &[
@@ -281,6 +281,35 @@ fn data_written_by_one_is_read_by_the_other() {
     raw("read -P 77 10k 100k");
     raw("write -P 78 20k 1k");
     ours(folder.path(), "read -P 78 20k 1k").success();
+}
+
+/// A write takes its bytes from a file of up to 32 MiB, and has 64 MiB for it; a longer file is refused.
+#[test]
+fn a_write_of_a_file_takes_little_memory() {
+    const MOST: u64 = 32 << 20;
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    run(qbm().current_dir(folder.path()).args(["resize", "ours.qbm", "80M"])).success();
+    let bytes: Vec<u8> = (0..MOST).map(|index| (index % 251) as u8).collect();
+    fs::write(path("most"), &bytes).unwrap();
+    fs::File::create(path("more")).unwrap().set_len(MOST + 1).unwrap();
+    fs::File::create(path("much")).unwrap().set_len(1 << 40).unwrap();
+    let io = |commands: &[&str]| {
+        let mut command = qbm();
+        command.current_dir(folder.path()).arg("io");
+        command.args(commands.iter().flat_map(|command| ["-c", command])).arg("ours.qbm");
+        run_bounded(&command).finished
+    };
+    io(&["write -q -s most 1M 64M", "write -q -s most 1M 40M", "write -q -s more 0 1M"]).success();
+    let written = fs::read(path("ours.raw")).unwrap();
+    assert!(written[1 << 20..][..bytes.len()] == bytes, "the bytes are those of the file");
+    assert!(written[33 << 20..][..bytes.len()] == bytes, "and then again");
+    for name in ["more", "much"] {
+        let refused = io(&[&format!("write -s {name} 0 64M")]).code(1);
+        let why = format!("{name}: only 33554432 bytes of a file can be sent\n");
+        assert_eq!((&*refused.stdout, &*refused.stderr), ("", &*why));
+    }
+    assert!(fs::read(path("ours.raw")).unwrap()[1 << 20..] == written[1 << 20..]);
 }
 
 /// An image that was never closed, as after a crash, still says what was written through it.

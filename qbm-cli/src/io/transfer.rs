@@ -12,7 +12,7 @@ use crate::open::FileImage;
 /// Bytes of a piece.
 const PIECE: u64 = 1 << 20;
 /// The most bytes of a file that a write sends, again and again if they are fewer than it wants.
-const MOST_OF_A_FILE: u64 = 16 << 20;
+const MOST_OF_A_FILE: u64 = 32 << 20;
 
 /// The bytes that a write sends.
 #[derive(Debug)]
