@@ -11,6 +11,7 @@ pub mod program;
 pub mod qbm;
 pub mod refused;
 pub mod seed;
+pub mod stalling;
 pub mod tree;
 pub mod victim;
 
