@@ -5,7 +5,7 @@ use std::io;
 
 use async_trait::async_trait;
 
-use crate::{Buffer, Persist, Storage};
+use crate::{Buffer, Error, Persist, Storage};
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,19 @@ pub async fn read_whole<F: Storage>(file: &F, limit: usize) -> io::Result<Vec<u8
             io::ErrorKind::FileTooLarge,
             format!("{length} bytes, and at most {limit} are read"),
         )),
+    }
+}
+
+/// Refuses a name that something has already.
+///
+/// # Errors
+///
+/// [`Error::Unusable`] if so, and any error of looking.
+pub(crate) async fn refuse_taken<D: Directory>(directory: &D, name: &str) -> crate::Result<()> {
+    match directory.open(name, Access::Read).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(Error::unusable(name, "it exists already")),
+        Err(error) => Err(Error::io(name, "create")(error)),
     }
 }
 

@@ -35,7 +35,8 @@ pub enum Loss {
     Nothing,
     /// Each unit by chance.
     Torn(Grain),
-    /// The changes whose bits are set, whole; pending changes are counted from the oldest.
+    /// The changes whose bits are set, whole; pending changes are counted from the oldest, and of
+    /// those from the 65th on none is kept.
     Only(u64),
 }
 
@@ -126,6 +127,15 @@ impl Medium {
         file.changes += 1;
     }
 
+    /// Puts a file with `contents` under `name`, durably, in place of one that has the name.
+    pub fn put(&mut self, name: &str, contents: Vec<u8>) {
+        let bytes = Arc::new(contents);
+        let (id, durable) = (self.files.len(), Arc::clone(&bytes));
+        self.files.push(File { cache: bytes, durable, ..File::default() });
+        self.names.insert(name.to_owned(), id);
+        self.durable_names.insert(name.to_owned(), id);
+    }
+
     /// Makes `length` bytes at `offset` of the file `name` unreadable.
     ///
     /// # Panics
@@ -162,7 +172,7 @@ impl Medium {
                 Loss::Everything => false,
                 Loss::Nothing => true,
                 Loss::Torn(_) => rng.bool(),
-                Loss::Only(bits) => bits >> index & 1 == 1,
+                Loss::Only(bits) => index < u64::BITS && bits >> index & 1 == 1,
             };
             index += 1;
             kept

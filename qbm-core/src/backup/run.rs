@@ -147,6 +147,8 @@ pub async fn run<D: Directory, T: Directory>(
     host: &Arc<dyn Host>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<BackupReport> {
+    // Whatever it is: a point that cannot be read, or no point at all.
+    names::refuse_taken(target, &format!("{}{DESCRIPTOR_SUFFIX}", options.name)).await?;
     let points = points(target).await?;
     settle_earlier(image, &points, &options.bitmap).await?;
     let bitmap = find(image, &options.bitmap).await;
@@ -234,9 +236,6 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let descriptor = format!("{}{DESCRIPTOR_SUFFIX}", report.name);
         let raw = format!("{}.raw", report.name);
         let bits = format!("{descriptor}.allocation.{}.bits", self.host.fresh_id());
-        if self.points.entries.iter().any(|entry| entry.name == report.name) {
-            return Err(Error::unusable(&descriptor, "it exists already"));
-        }
         let data = self.target.create(&raw).await.map_err(Error::io(&raw, "create"))?;
         let written = self.write_files((&raw, &data), &bits, report, progress).await;
         let named = match written {

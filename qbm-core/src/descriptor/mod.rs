@@ -287,6 +287,16 @@ impl Descriptor {
         self.bitmaps.iter_mut().find(|bitmap| bitmap.name == name)
     }
 
+    /// The names of all its files: of the data image, of the bitmaps, and of what is behind it.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let backing = self.bitmaps.iter().filter_map(|bitmap| match &bitmap.kind {
+            BitmapKind::Allocation { backing } => backing.as_ref(),
+            BitmapKind::Dirty => None,
+        });
+        let images = std::iter::once(&self.image).chain(backing).map(|image| image.file.as_str());
+        images.chain(self.bitmaps.iter().flat_map(Bitmap::files))
+    }
+
     /// The allocation bitmap, of which there is at most one.
     pub fn allocation(&self) -> Option<&Bitmap> {
         self.bitmaps.iter().find(|bitmap| bitmap.kind != BitmapKind::Dirty)

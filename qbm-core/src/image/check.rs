@@ -25,10 +25,8 @@ pub struct CheckReport {
 pub async fn check<D: Directory>(image: &Image<D>) -> Result<CheckReport> {
     let descriptor = image.descriptor().await;
     let names = image.directory.list().await.map_err(Error::io(&image.name, "list beside"))?;
-    let ours = |name: &String| {
-        is_ours(&image.name, name)
-            && !descriptor.bitmaps.iter().any(|bitmap| bitmap.files().any(|file| file == name))
-    };
+    let ours =
+        |name: &String| is_ours(&image.name, name) && !descriptor.files().any(|file| file == name);
     let mut orphans: Vec<_> = names.into_iter().filter(ours).collect();
     orphans.sort();
     let bitmaps = image.bitmaps().await;
@@ -67,9 +65,13 @@ fn is_ours(image: &str, file: &str) -> bool {
         return false;
     };
     let id = |text: &str| text.parse::<crate::Id>().is_ok();
+    // With a dot in it, it would be a bitmap of the image whose name goes on like that.
+    let bitmap = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     match (rest.strip_suffix(".tmp"), rest.strip_suffix(".bits")) {
         (Some(middle), _) => id(middle),
-        (_, Some(middle)) => middle.rsplit_once('.').is_some_and(|(_, text)| id(text)),
+        (_, Some(middle)) => {
+            middle.rsplit_once('.').is_some_and(|(name, text)| bitmap(name) && id(text))
+        }
         _ => false,
     }
 }

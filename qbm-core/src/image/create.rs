@@ -2,7 +2,7 @@
 
 use crate::descriptor::{Descriptor, Durability, Format, ImageRef};
 use crate::units::MAX_SIZE;
-use crate::{Access, ByteRange, Directory, Error, Host, Lock, Result, Storage, directory as names};
+use crate::{ByteRange, Directory, Error, Host, Lock, Result, Storage, directory as names};
 
 /// How an image is created.
 #[derive(Debug)]
@@ -29,11 +29,7 @@ pub async fn create<D: Directory>(
     options: CreateOptions<D::File>,
     host: &dyn Host,
 ) -> Result<()> {
-    match directory.open(name, Access::Read).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Ok(_) => return Err(Error::unusable(name, "it exists already")),
-        Err(error) => return Err(Error::io(name, "create")(error)),
-    }
+    names::refuse_taken(directory, name).await?;
     let CreateOptions { file, data, size, durability } = options;
     let is_new = data.is_none();
     let made = async {

@@ -71,6 +71,9 @@ impl<D: Directory> Image<D> {
         let size = chain.layer(0).size;
         let place = (&directory, name, &*host);
         let found = load::find(&directory, &descriptor, (access, lock), size, &mut uses).await?;
+        if access == Access::Write {
+            refuse_copy_in_use(&directory, name, &mut uses).await?;
+        }
         let bitmaps = load::bitmaps(place, &descriptor, found, size).await?;
         let image = Self {
             name: name.to_owned(),
@@ -91,6 +94,25 @@ impl<D: Directory> Image<D> {
         }
         Ok(image)
     }
+}
+
+/// Refuses an image of which a file has the name that the copy of its descriptor will get.
+async fn refuse_copy_in_use<D: Directory>(
+    directory: &D,
+    name: &str,
+    uses: &mut Uses,
+) -> Result<()> {
+    let copy = copy_name(name);
+    match directory.open(&copy, Access::Read).await {
+        Ok(file) => uses.note(&copy, &file).await,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(&copy, "open")(error)),
+    }
+}
+
+/// The name of the copy of the descriptor `name`.
+pub(super) fn copy_name(name: &str) -> String {
+    format!("{name}~")
 }
 
 /// Opens and locks the data image, and reads the descriptor under the lock.

@@ -2,6 +2,7 @@
 
 use super::Image;
 use super::bitmaps;
+use super::open::copy_name;
 use crate::descriptor::{Descriptor, Doubt, Durability, InUse};
 use crate::mutants::{self, Mutant};
 use crate::{Directory, Error, Result, Storage};
@@ -77,7 +78,7 @@ impl<D: Directory> Image<D> {
                 self.commit_all(segment).await?;
             }
         }
-        self.write_descriptor(&format!("{}~", self.name), &before).await?;
+        self.write_descriptor(&copy_name(&self.name), &before).await?;
         self.take_into_use(&mut control.bitmaps).await?;
         self.gate.replace(bitmaps::recording(&control.bitmaps));
         Ok(())
