@@ -9,7 +9,7 @@ use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
 
 use super::model::{GRANULE, Model, check_covers};
-use super::{BACKUP, Count, DATA, Media, backup_options, now, open};
+use super::{BACKUP, Count, DATA, Media, USER, backup_options, now, open};
 use crate::{Disk, SimDirectory, SimHost};
 
 /// Recovers `media` and checks P1 to P4.
@@ -49,7 +49,7 @@ async fn check_names(image: &Image<SimDirectory>, model: &Model) -> Result<(), S
     }
     for bitmap in &found {
         let name = bitmap.name.as_str();
-        let known = name == BACKUP || name == "user" || must.contains(name) || may.contains(name);
+        let known = name == BACKUP || name == USER || must.contains(name) || may.contains(name);
         if !known {
             return Err(format!("P4: bitmap '{name}' came from nowhere"));
         }

@@ -7,7 +7,9 @@
 
 mod check;
 mod model;
+mod operation;
 mod phase;
+mod script;
 mod workload;
 
 use std::cell::RefCell;
@@ -21,6 +23,8 @@ use qbm_core::{Access, Granularity, Host, Image};
 use crate::{Disk, Medium, SimDirectory, SimHost};
 
 pub use model::Model;
+pub use operation::{Operation, Request};
+pub use script::{Step, run_script};
 
 /// The descriptor of the image under test.
 pub(crate) const IMAGE: &str = "vm.qbm";
@@ -28,10 +32,14 @@ pub(crate) const IMAGE: &str = "vm.qbm";
 pub(crate) const DATA: &str = "vm.raw";
 /// The bitmap that its backups use.
 pub(crate) const BACKUP: &str = "backup";
+/// The bitmap of a user, which is there at first.
+pub(crate) const USER: &str = "user";
+/// Another one, which comes and goes.
+pub(crate) const OTHER: &str = "other";
 /// The size of its disk at first: sixteen granules and a part of one.
 pub(crate) const SIZE: usize = 16 * 512 + 100;
 /// The largest size that its disk gets.
-pub(crate) const MAX_SIZE: usize = SIZE + 3 * 512;
+pub const MAX_SIZE: usize = SIZE + 3 * 512;
 
 /// What a number of cases did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +89,7 @@ pub fn run_case(seed: u64) -> Count {
     let replay = Replay(seed);
     let mut rng = Rng::with_seed(seed);
     let model = RefCell::new(Model::new());
-    let media = set_up(&model, rng.u64(..));
+    let media = set_up(rng.u64(..));
     let mut count = Count { cases: 1, ..Count::default() };
     let killed = phase::run(&media, &model, (rng.u64(..), true), &mut count);
     if let Some(media) = killed {
@@ -105,7 +113,7 @@ impl Drop for Replay {
 }
 
 /// An image with a user's bitmap, and one full backup of it.
-fn set_up(model: &RefCell<Model>, seed: u64) -> Media {
+fn set_up(seed: u64) -> Media {
     let (source, target) =
         (Disk::immediate(Medium::new(), seed), Disk::immediate(Medium::new(), seed));
     let host: Arc<dyn Host> = Arc::new(SimHost::new(seed));
@@ -124,13 +132,12 @@ fn set_up(model: &RefCell<Model>, seed: u64) -> Media {
             granularity: Granularity::MIN,
             disabled: false,
         };
-        image.transaction(&[add(BACKUP), add("user")]).await.expect("add");
+        image.transaction(&[add(BACKUP), add(USER)]).await.expect("add");
         let target = SimDirectory::new(&target);
         let options = backup_options("0");
         backup::run(&image, &target, &options, &host, &mut |_| {}).await.expect("backup");
         image.close().await.expect("close");
     });
-    model.borrow_mut().begin_tracking("user", &[0; SIZE], 0);
     Media { source: source.snapshot(), target: target.snapshot() }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{MAX_SIZE, SIZE};
+use super::{MAX_SIZE, SIZE, USER};
 
 /// Bytes of a granule.
 pub(crate) const GRANULE: usize = 512;
@@ -63,10 +63,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Of an image that has just been set up.
     pub(crate) fn new() -> Self {
         let first =
             Version { byte: 0, granules: 0..0, begun: 0, acknowledged: Some(0), hides: true };
-        Self {
+        let mut model = Self {
             time: 0,
             flushed: 1,
             versions: vec![first],
@@ -75,7 +76,9 @@ impl Model {
             visible: vec![1; MAX_SIZE],
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
-        }
+        };
+        model.begin_tracking(USER, &[0; SIZE], 0);
+        model
     }
 
     fn tick(&mut self) -> u64 {

@@ -1,14 +1,16 @@
 //! Who works on the image of a case: writers, and an operator of its bitmaps and backups.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fastrand::Rng;
 use qbm_core::image::{BitmapAction, Outcome};
 use qbm_core::{Buffer, ByteRange, Granularity, Host, Id, Image, Persist, Unmap, backup};
 
-use super::model::{GRANULE, Model};
-use super::{BACKUP, DATA, MAX_SIZE, backup_options};
+use super::model::Model;
+use super::operation::{Operation, Request};
+use super::{BACKUP, DATA, OTHER, USER, backup_options};
 use crate::{Disk, SimDirectory};
 
 /// What a worker needs.
@@ -24,15 +26,32 @@ pub(crate) struct Site<'a> {
 /// Writes and flushes, `count` times.
 pub(crate) async fn write(site: Site<'_>, mut rng: Rng, count: u32) {
     for _ in 0..count {
-        if !site.model.borrow().has_room() {
-            return;
-        }
-        match rng.u8(..16) {
-            0..3 => flush(site).await,
-            3 => change(site, &mut rng, true, true).await,
-            4 => change(site, &mut rng, true, false).await,
-            _ => change(site, &mut rng, false, true).await,
-        }
+        let size = site.model.borrow().size();
+        perform(site, Operation::draw_request(&mut rng, size)).await;
+    }
+}
+
+/// Changes bitmaps and makes backups, `count` times.
+pub(crate) async fn operate(site: Site<'_>, mut rng: Rng, count: u32) {
+    for turn in 0..count {
+        perform(site, Operation::draw_operator(&mut rng, turn)).await;
+    }
+}
+
+/// Does `operation`, and tells the model what may have come of it.
+pub(crate) async fn perform(site: Site<'_>, operation: Operation) {
+    match operation {
+        Operation::Flush => flush(site).await,
+        Operation::Change { range, what, persist } => change(site, range, what, persist).await,
+        Operation::BackUp(name) => back_up(site, &name).await,
+        Operation::GiveUp(point) => give_up_a_point(site, point).await,
+        Operation::Resize(size) => resize(site, size).await,
+        Operation::Merge => merge(site).await,
+        Operation::Add => begin(site, OTHER, add(OTHER)).await,
+        Operation::Clear => begin(site, USER, BitmapAction::Clear(USER.to_owned())).await,
+        Operation::Enable => begin(site, USER, BitmapAction::Enable(USER.to_owned())).await,
+        Operation::Remove => end(site, OTHER, BitmapAction::Remove(OTHER.to_owned())).await,
+        Operation::Disable => end(site, USER, BitmapAction::Disable(USER.to_owned())).await,
     }
 }
 
@@ -43,54 +62,30 @@ async fn flush(site: Site<'_>) {
     }
 }
 
-/// A write, or with `zeroes` a write-zeroes, which is a discard unless it `hides`.
-async fn change(site: Site<'_>, rng: &mut Rng, zeroes: bool, hides: bool) {
-    let range = some_range(rng, site.model.borrow().size());
-    let persist = if rng.u8(..8) == 0 { Persist::Now } else { Persist::Later };
+/// A request that changes `range`, as far as the disk has it and the model can tell one more.
+async fn change(site: Site<'_>, range: Range<usize>, what: Request, persist: Persist) {
+    let size = site.model.borrow().size();
+    let range = range.start.min(size)..range.end.min(size);
+    if !site.model.borrow().has_room() || range.is_empty() {
+        return;
+    }
+    let (zeroes, hides) = (what != Request::Write, what != Request::Discard);
     let (index, byte) = site.model.borrow_mut().begin_write(range.clone(), zeroes, hides);
     let bytes = ByteRange::new(range.start as u64, range.len() as u64);
-    let done = match (zeroes, hides) {
-        (false, _) => {
+    let done = match what {
+        Request::Write => {
             let buffer = Buffer::from_slice(&vec![byte; range.len()]);
             site.image.write(bytes.start(), buffer, persist).await.map(drop)
         }
-        (true, true) => site.image.write_zeroes(bytes, Unmap::Allowed).await,
-        (true, false) => site.image.discard(bytes).await,
+        Request::Zeroes => site.image.write_zeroes(bytes, Unmap::Allowed).await,
+        Request::Discard => site.image.discard(bytes).await,
     };
     if done.is_ok() {
         site.model.borrow_mut().end_write(index);
     }
 }
 
-/// Mostly one granule of few, so that writers meet; sometimes unaligned, across several.
-fn some_range(rng: &mut Rng, size: usize) -> std::ops::Range<usize> {
-    let start = match rng.u8(..4) {
-        0 => rng.usize(..size - 1),
-        1 => (size - 1) / GRANULE * GRANULE,
-        _ => rng.usize(..4) * GRANULE,
-    };
-    let length = if rng.u8(..4) == 0 { rng.usize(1..3 * GRANULE) } else { GRANULE };
-    start..(start + length).min(size)
-}
-
-/// Changes bitmaps and makes backups, `count` times.
-pub(crate) async fn operate(site: Site<'_>, mut rng: Rng, count: u32) {
-    for turn in 0..count {
-        match rng.u8(..12) {
-            0..4 => back_up(site, &format!("{turn}-{}", rng.u32(..))).await,
-            4 => give_up_a_point(site, &mut rng).await,
-            5 => begin(site, "user", BitmapAction::Clear("user".to_owned())).await,
-            6 => begin(site, "other", add("other")).await,
-            7 => begin(site, "user", BitmapAction::Enable("user".to_owned())).await,
-            8 => end(site, &mut rng).await,
-            9 | 10 => resize(site, &mut rng).await,
-            _ => merge(site).await,
-        }
-    }
-}
-
-async fn resize(site: Site<'_>, rng: &mut Rng) {
-    let size = MAX_SIZE - rng.usize(..6) * 300;
+async fn resize(site: Site<'_>, size: usize) {
     site.model.borrow_mut().begin_resize(size);
     let done = site.image.resize(size as u64).await;
     let now = usize::try_from(site.image.size()).expect("a small disk");
@@ -108,8 +103,7 @@ async fn back_up(site: Site<'_>, name: &str) {
     let _report = backup::run(site.image, &target, &options, site.host, &mut |_| {}).await;
 }
 
-async fn give_up_a_point(site: Site<'_>, rng: &mut Rng) {
-    let point = Id(rng.u128(..));
+async fn give_up_a_point(site: Site<'_>, point: Id) {
     if let Ok(frozen) = site.image.begin_point(BACKUP, point).await {
         let _settled = site.image.settle_point(frozen, Outcome::Abandoned).await;
     }
@@ -140,12 +134,8 @@ async fn begin(site: Site<'_>, name: &str, action: BitmapAction) {
     }
 }
 
-/// An action after which the bitmap is gone, or tracks nothing.
-async fn end(site: Site<'_>, rng: &mut Rng) {
-    let (name, action) = match rng.bool() {
-        true => ("other", BitmapAction::Remove("other".to_owned())),
-        false => ("user", BitmapAction::Disable("user".to_owned())),
-    };
+/// An action after which the bitmap `name` is gone, or tracks nothing.
+async fn end(site: Site<'_>, name: &str, action: BitmapAction) {
     let change = site.model.borrow_mut().begin_change(name);
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
@@ -157,14 +147,14 @@ async fn end(site: Site<'_>, rng: &mut Rng) {
 }
 
 async fn merge(site: Site<'_>) {
-    let change = site.model.borrow_mut().begin_change("user");
-    let action = BitmapAction::Merge { target: "user".to_owned(), source: "other".to_owned() };
+    let change = site.model.borrow_mut().begin_change(USER);
+    let action = BitmapAction::Merge { target: USER.to_owned(), source: OTHER.to_owned() };
     let done = site.image.transaction(&[action]).await;
     let mut model = site.model.borrow_mut();
     match (done, &change.known) {
-        (Ok(()), Some(_)) => model.merged("user", "other"),
-        (Ok(()), None) => model.unchanged("user", &change),
-        (Err(error), _) if is_refusal(&error) => model.unchanged("user", &change),
+        (Ok(()), Some(_)) => model.merged(USER, OTHER),
+        (Ok(()), None) => model.unchanged(USER, &change),
+        (Err(error), _) if is_refusal(&error) => model.unchanged(USER, &change),
         (Err(_), _) => {}
     }
 }

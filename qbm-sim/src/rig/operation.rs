@@ -1,0 +1,96 @@
+//! What is done to an image under test, one thing at a time: by the rig as its seed says, and by the
+//! fuzzer as its bytes say.
+
+use std::ops::Range;
+
+use fastrand::Rng;
+use qbm_core::{Id, Persist};
+
+use super::MAX_SIZE;
+use super::model::GRANULE;
+
+/// One request of a guest, or one operation on bitmaps, points or the size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Everything written so far is to be durable.
+    Flush,
+    /// A request that changes bytes of the disk; what lies past its end is left out.
+    Change {
+        /// Which bytes.
+        range: Range<usize>,
+        /// What becomes of them.
+        what: Request,
+        /// When a write is to be durable.
+        persist: Persist,
+    },
+    /// A backup under this name.
+    BackUp(String),
+    /// A point is begun and given up.
+    GiveUp(Id),
+    /// The disk gets this size in bytes, 1 to [`MAX_SIZE`].
+    Resize(usize),
+    /// The second bitmap comes.
+    Add,
+    /// The second bitmap goes.
+    Remove,
+    /// The user's bitmap begins anew.
+    Clear,
+    /// The user's bitmap records.
+    Enable,
+    /// The user's bitmap records no more.
+    Disable,
+    /// The marks of the second bitmap are marks of the user's too.
+    Merge,
+}
+
+/// What a request makes of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Others.
+    Write,
+    /// Zeroes.
+    Zeroes,
+    /// Zeroes, or what they were.
+    Discard,
+}
+
+impl Operation {
+    /// What a writer does next to a disk of `size` bytes.
+    pub(crate) fn draw_request(rng: &mut Rng, size: usize) -> Self {
+        let what = match rng.u8(..16) {
+            0..3 => return Self::Flush,
+            3 => Request::Zeroes,
+            4 => Request::Discard,
+            _ => Request::Write,
+        };
+        let range = some_range(rng, size);
+        let persist = if rng.u8(..8) == 0 { Persist::Now } else { Persist::Later };
+        Self::Change { range, what, persist }
+    }
+
+    /// What an operator does in turn `turn`.
+    pub(crate) fn draw_operator(rng: &mut Rng, turn: u32) -> Self {
+        match rng.u8(..12) {
+            0..4 => Self::BackUp(format!("{turn}-{}", rng.u32(..))),
+            4 => Self::GiveUp(Id(rng.u128(..))),
+            5 => Self::Clear,
+            6 => Self::Add,
+            7 => Self::Enable,
+            8 if rng.bool() => Self::Remove,
+            8 => Self::Disable,
+            9 | 10 => Self::Resize(MAX_SIZE - rng.usize(..6) * 300),
+            _ => Self::Merge,
+        }
+    }
+}
+
+/// Mostly one granule of few, so that writers meet; sometimes unaligned, across several.
+fn some_range(rng: &mut Rng, size: usize) -> Range<usize> {
+    let start = match rng.u8(..4) {
+        0 => rng.usize(..size - 1),
+        1 => (size - 1) / GRANULE * GRANULE,
+        _ => rng.usize(..4) * GRANULE,
+    };
+    let length = if rng.u8(..4) == 0 { rng.usize(1..3 * GRANULE) } else { GRANULE };
+    start..(start + length).min(size)
+}

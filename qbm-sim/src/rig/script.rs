@@ -1,0 +1,113 @@
+//! A case whose steps are given, not drawn: what the fuzzer runs.
+//!
+//! Operations come one after the other, and each is over before the next begins, so that a case takes
+//! no time to speak of; what happens at once and in between is for the drawn cases. Errors are
+//! injected into calls by their number.
+
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use fastrand::Rng;
+use qbm_core::{Host, Image};
+
+use super::model::Model;
+use super::workload::{Site, perform};
+use super::{Count, DATA, Media, Operation, check, now, open, set_up};
+use crate::{Disk, Fault, Loss, SimDirectory, SimHost};
+
+/// What happens next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Something is done to the image, if it is open.
+    Do(Operation),
+    /// A call is going to fail.
+    Fail(Fault),
+    /// The power is cut in a copy, and what is left of it checked.
+    PowerLoss(Loss),
+    /// The process is killed, and another one opens the image.
+    Kill,
+    /// The image is closed and opened again.
+    Reopen,
+}
+
+/// Runs `steps` on an image with a backup, closes it if the seed is even, cuts the power, and checks
+/// that it recovers to what was promised. All chance follows `seed`.
+///
+/// # Panics
+///
+/// If a promise is broken; the message says which.
+pub fn run_script(steps: impl IntoIterator<Item = Step>, seed: u64) -> Count {
+    static BEGUN: OnceLock<Media> = OnceLock::new();
+    let media = BEGUN.get_or_init(|| set_up(0));
+    let mut count = Count { cases: 1, ..Count::default() };
+    let mut life = Life::begin(media, Rng::with_seed(seed));
+    let model = RefCell::new(Model::new());
+    for step in steps {
+        life.step(step, &model, &mut count);
+    }
+    if seed.is_multiple_of(2) {
+        life.close(&model);
+    }
+    life.check(Loss::Everything, &model, &mut count);
+    count
+}
+
+/// A process, and the disks that it works on.
+struct Life {
+    source: Disk,
+    target: Disk,
+    host: Arc<dyn Host>,
+    /// `None`: an error that was injected kept it from being opened or closed.
+    image: Option<Image<SimDirectory>>,
+    rng: Rng,
+}
+
+impl Life {
+    fn begin(media: &Media, mut rng: Rng) -> Self {
+        let source = Disk::immediate(media.source.clone(), rng.u64(..));
+        let target = Disk::immediate(media.target.clone(), rng.u64(..));
+        let host: Arc<dyn Host> = Arc::new(SimHost::new(rng.u64(..)));
+        let image = now(open(&source, &host)).expect("no error was injected yet");
+        Self { source, target, host, image: Some(image), rng }
+    }
+
+    fn step(&mut self, step: Step, model: &RefCell<Model>, count: &mut Count) {
+        match step {
+            Step::Do(operation) => {
+                let Some(image) = &self.image else { return };
+                let (disk, target, host) = (&self.source, &self.target, &self.host);
+                now(perform(Site { image, disk, target, host, model }, operation));
+            }
+            Step::Fail(fault) => self.source.inject(fault),
+            Step::PowerLoss(loss) => self.check(loss, model, count),
+            Step::Kill => {
+                // What it leaves is in the page cache; the errors to come were those of its calls.
+                let source = self.source.kill(&mut self.rng);
+                let target = self.target.kill(&mut self.rng);
+                model.borrow_mut().process_died(source.has_lost(DATA));
+                *self = Self::begin(&Media { source, target }, self.rng.fork());
+            }
+            Step::Reopen => {
+                self.close(model);
+                self.image = now(open(&self.source, &self.host)).ok();
+            }
+        }
+    }
+
+    /// Recovers what a power loss leaves, and holds it against the model.
+    fn check(&mut self, loss: Loss, model: &RefCell<Model>, count: &mut Count) {
+        let media = Media {
+            source: self.source.snapshot().power_loss(loss, &mut self.rng),
+            target: self.target.snapshot().power_loss(loss, &mut self.rng),
+        };
+        check::recovered(&media, &model.borrow(), self.rng.u64(..), count);
+    }
+
+    fn close(&mut self, model: &RefCell<Model>) {
+        if let Some(image) = self.image.take() {
+            // It may fail by an error that was injected: then it is as if the process had died.
+            let _closed = now(image.close());
+            model.borrow_mut().process_died(self.source.snapshot().has_lost(DATA));
+        }
+    }
+}
