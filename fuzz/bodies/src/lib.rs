@@ -6,13 +6,35 @@
 
 mod bits;
 mod descriptor;
+mod directory;
+mod gate;
 mod input;
+mod language;
+mod operations;
+mod points;
+mod recovery;
+mod segment;
 
 pub use bits::bits;
 pub use descriptor::descriptor;
+pub use gate::gate;
+pub use language::language;
+pub use operations::operations;
+pub use points::points;
+pub use recovery::recovery;
+pub use segment::segment;
 
 /// Checks something of the bytes.
 pub type Body = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, Body)] = &[("bits", bits), ("descriptor", descriptor)];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("bits", bits),
+    ("descriptor", descriptor),
+    ("gate", gate),
+    ("language", language),
+    ("operations", operations),
+    ("points", points),
+    ("recovery", recovery),
+    ("segment", segment),
+];
