@@ -6,9 +6,14 @@
 //! the targets run several times as often.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::process::{cargo, output_of, root, run as run_command};
@@ -17,8 +22,8 @@ use crate::tools;
 /// The version of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// How long each target runs in `cargo xtask test`.
-const SMOKE_SECONDS: u32 = 20;
+/// How long all targets together run in `cargo xtask test`, on one processor.
+const SMOKE_SECONDS: u32 = 160;
 
 /// What `cargo xtask fuzz` takes.
 #[derive(Args)]
@@ -27,16 +32,19 @@ pub(crate) struct Options {
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     /// How long each target runs
-    #[arg(long, default_value_t = SMOKE_SECONDS)]
+    #[arg(long, default_value_t = 20)]
     seconds: u32,
 }
 
-/// The step of `cargo xtask test`: every target for a short time.
+/// The step of `cargo xtask test`: every target for its share of a fixed time.
 pub(crate) fn smoke() -> Result<()> {
-    run(&Options { targets: Vec::new(), seconds: SMOKE_SECONDS })
+    let targets = all_targets()?;
+    let count = u32::try_from(targets.len()).context("there are few targets")?;
+    let seconds = (SMOKE_SECONDS / count.max(1)).max(1);
+    run(&Options { targets, seconds })
 }
 
-/// Fuzzes the targets asked for, all by default, one after the other.
+/// Fuzzes the targets asked for, all by default, as many at a time as there are processors.
 ///
 /// # Errors
 ///
@@ -44,24 +52,48 @@ pub(crate) fn smoke() -> Result<()> {
 pub(crate) fn run(options: &Options) -> Result<()> {
     tools::ensure_cargo_subcommand("fuzz", CARGO_FUZZ)?;
     let targets = if options.targets.is_empty() { all_targets()? } else { options.targets.clone() };
-    for target in targets {
-        fuzz(&target, options.seconds).with_context(|| format!("fuzz target '{target}'"))?;
-    }
+    run_command(fuzz_command("build").args(["--sanitizer", "none"]))?;
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let executions = fuzz(target, options.seconds);
+            if let Ok(executions) = &executions {
+                eprintln!("{target:<16}{executions:>12} executions");
+            }
+            let mut done = done.lock().expect("no worker panics");
+            done.push(executions.with_context(|| format!("fuzz target '{target}'")));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let counts: Vec<u64> = done.into_inner()?.into_iter().collect::<Result<_>>()?;
+    eprintln!("{} executions of {} targets: 0 findings", counts.iter().sum::<u64>(), counts.len());
     Ok(())
 }
 
 fn all_targets() -> Result<Vec<String>> {
+    tools::ensure_cargo_subcommand("fuzz", CARGO_FUZZ)?;
     let listing = output_of(&mut cargo(["fuzz", "list"]))?;
     Ok(listing.lines().map(str::to_owned).collect())
 }
 
-fn fuzz(target: &str, seconds: u32) -> Result<()> {
+fn fuzz_command(chore: &str) -> Command {
+    let mut command = cargo(["fuzz", chore]);
+    command.env("RUSTC_BOOTSTRAP", "1");
+    command
+}
+
+/// Fuzzes a target that is built; returns how often it ran.
+fn fuzz(target: &str, seconds: u32) -> Result<u64> {
     // The engine keeps what it finds in the first folder, and only reads the second, the saved one.
     let found = root().join("fuzz/target/found").join(target);
     let saved = PathBuf::from("fuzz/corpus").join(target);
     fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
-    let mut command = cargo(["fuzz", "run", "--sanitizer", "none", target]);
-    command.env("RUSTC_BOOTSTRAP", "1").arg(found).arg(saved).args([
+    let mut command = fuzz_command("run");
+    command.args(["--sanitizer", "none", target]).arg(found).arg(saved).args([
         "--",
         &format!("-max_total_time={seconds}"),
         "-print_final_stats=1",
@@ -69,5 +101,29 @@ fn fuzz(target: &str, seconds: u32) -> Result<()> {
         "-rss_limit_mb=1024",
         "-verbosity=0",
     ]);
-    run_command(&mut command)
+    let output = command.output().context("cargo not started")?;
+    // The engine says all on standard error.
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("{}\n{said}", output.status);
+    }
+    executions(&said).with_context(|| format!("it does not say how often it ran\n{said}"))
+}
+
+/// How often a target ran, by what the engine says at its end.
+fn executions(said: &str) -> Option<u64> {
+    let count = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    count?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::executions;
+
+    #[test]
+    fn executions_are_counted_by_what_the_engine_says() {
+        let said = "Done\nstat::number_of_executed_units: 603604\nstat::peak_rss_mb: 40\n";
+        assert_eq!(executions(said), Some(603_604));
+        assert_eq!(executions("killed"), None);
+    }
 }

@@ -23,7 +23,7 @@ enum Chore {
     Test(test::Options),
     /// Check what the compiler and clippy cannot
     Tidy,
-    /// Fuzz the parsers and the bitmap for a while
+    /// Fuzz every target for a while
     Fuzz(fuzz::Options),
     /// Crash the engine on the simulated medium at every step, and check what is recovered
     Sim(campaign::SimOptions),
