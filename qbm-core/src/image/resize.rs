@@ -19,7 +19,8 @@ impl<D: Directory> Image<D> {
     /// # Errors
     ///
     /// [`Error::ReadOnly`], [`Error::BitmapBusy`], [`Error::OutOfRange`],
-    /// [`Error::TooManyGranules`], or an error of the storage; the disk then has its old size.
+    /// [`Error::TooManyGranules`], or an error of the storage. The disk then has its old size, or
+    /// the new one where the data could not be cut to it any more.
     pub async fn resize(&self, size: u64) -> Result<()> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use qbm_core::backup::{self, Sink, Writing};
 use qbm_core::bits::Bits;
-use qbm_core::descriptor::Doubt;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
 
@@ -65,9 +64,8 @@ async fn check_bitmaps(
 ) -> Result<u64, String> {
     let mut excess = 0;
     for bitmap in image.bitmaps().await {
-        // Only a data image that could not be synced leaves doubt; no crash does, and then every
-        // file that a descriptor names is there and whole.
-        if let Some(doubt) = bitmap.doubt.filter(|doubt| *doubt != Doubt::DataSyncFailed) {
+        // Every file that a descriptor names is there and whole.
+        if let Some(doubt) = bitmap.doubt.filter(|doubt| !model.may_doubt(*doubt)) {
             return Err(format!("P2: bitmap '{}' is doubtful: {}", bitmap.name, doubt.code()));
         }
         let bits = image.bitmap_bits(&bitmap.name).await.map_err(|error| error.to_string())?;

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use qbm_core::descriptor::Doubt;
+
 use super::{MAX_SIZE, SIZE, USER};
 
 /// Bytes of a granule.
 pub(crate) const GRANULE: usize = 512;
 
-/// The most writes of a case; each has a byte of its own.
+/// The most writes and resizes of a case; each write has a byte of its own.
 pub(crate) const MAX_WRITES: usize = 63;
 
-/// One write, or what was there at first.
+/// One write or resize, or what was there at first.
 #[derive(Clone, Debug)]
 struct Version {
     byte: u8,
@@ -54,6 +56,9 @@ pub struct Model {
     size: usize,
     /// From where on a resize that was not finished may have left marks.
     torn_from: usize,
+    /// Whether a resize failed: what it would have cut off may still be there after a crash, and the
+    /// bitmaps are then too short for it.
+    torn_once: bool,
     /// For each byte of the disk, the versions that it may show, as bits.
     visible: Vec<u64>,
     /// The users' bitmaps whose state is certain.
@@ -73,6 +78,7 @@ impl Model {
             versions: vec![first],
             size: SIZE,
             torn_from: MAX_SIZE,
+            torn_once: false,
             visible: vec![1; MAX_SIZE],
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
@@ -124,21 +130,41 @@ impl Model {
     }
 
     /// The disk is about to get the size `size`: what is cut off or added may read as zeroes, and
-    /// may be marked.
-    pub(crate) fn begin_resize(&mut self, size: usize) {
+    /// may be marked. Returns which change that is.
+    pub(crate) fn begin_resize(&mut self, size: usize) -> usize {
+        let begun = self.tick();
+        let index = self.versions.len();
+        // What is cut off and added again is zeroes, and not what was written before.
+        let zeroes = Version { byte: 0, granules: 0..0, begun, acknowledged: None, hides: true };
+        self.versions.push(zeroes);
         let changed = size.min(self.size);
         self.torn_from = self.torn_from.min(changed);
-        self.visible[changed..].iter_mut().for_each(|seen| *seen |= 1);
+        self.visible[changed..].iter_mut().for_each(|seen| *seen |= 1 << index);
         for tracking in self.certain.values_mut() {
             tracking.attempted.extend(changed / GRANULE..MAX_SIZE.div_ceil(GRANULE));
         }
+        index
     }
 
-    /// The disk has the size `size`; if the resize failed, its data may have another.
-    pub(crate) fn end_resize(&mut self, size: usize, whole: bool) {
+    /// The change `index` has ended, and the disk has the size `size`; if it failed, the data may have
+    /// another.
+    pub(crate) fn end_resize(&mut self, index: usize, size: usize, whole: bool) {
         self.size = size;
         if whole {
             self.torn_from = MAX_SIZE;
+            self.end_write(index);
+        } else {
+            self.torn_once = true;
+        }
+    }
+
+    /// Whether a crash may leave this doubt: one that follows from an error. None follows from a crash
+    /// alone here, since the bitmaps of all sizes that are drawn have as many bytes.
+    pub(crate) fn may_doubt(&self, doubt: Doubt) -> bool {
+        match doubt {
+            Doubt::DataSyncFailed => true,
+            Doubt::SegmentTooShort => self.torn_once,
+            _ => false,
         }
     }
 

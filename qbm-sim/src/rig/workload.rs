@@ -86,10 +86,13 @@ async fn change(site: Site<'_>, range: Range<usize>, what: Request, persist: Per
 }
 
 async fn resize(site: Site<'_>, size: usize) {
-    site.model.borrow_mut().begin_resize(size);
+    if !site.model.borrow().has_room() {
+        return;
+    }
+    let index = site.model.borrow_mut().begin_resize(size);
     let done = site.image.resize(size as u64).await;
     let now = usize::try_from(site.image.size()).expect("a small disk");
-    site.model.borrow_mut().end_resize(now, done.is_ok());
+    site.model.borrow_mut().end_resize(index, now, done.is_ok());
 }
 
 fn add(name: &str) -> BitmapAction {
