@@ -1,6 +1,6 @@
 //! Any line is a command of `qbm io` within its limits, nothing at all, or a refusal.
 
-use qbm_cli::io::language::{Command, MAX_REQUEST, Request, parse};
+use qbm_cli::io::language::{Command, MAX_REQUEST, Request, Source, Write, parse};
 
 /// Reads each line of the bytes as a command.
 ///
@@ -28,6 +28,11 @@ fn check(line: &str, command: &Command) {
                 let end = verify.start.checked_add(verify.length);
                 assert!(end.is_some_and(|end| end <= read.request.length), "{line:?}: {verify:?}");
             }
+        }
+        // Zeroes are not carried, so there may be more of them.
+        Command::Write(Write { request, source: Source::Zeroes { .. }, .. }) => {
+            check_place(line, request.offset);
+            check_place(line, request.length);
         }
         Command::Write(write) => check_request(line, &write.request),
         Command::Discard(request) => check_request(line, request),
