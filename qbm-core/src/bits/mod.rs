@@ -32,8 +32,10 @@ pub use self::areas::Areas;
 pub use self::page_set::PageSet;
 pub use self::serialise::TailBits;
 
-/// Bytes of a page, in memory and in the file.
-pub const PAGE_BYTES: usize = 4096;
+/// Bytes of a page, in memory and in the file: 4096.
+///
+/// Two words for the model checker, which tries every order of every access.
+pub const PAGE_BYTES: usize = if cfg!(loom) { 16 } else { 4096 };
 
 /// Bits of a page.
 pub const PAGE_BITS: u64 = 8 * PAGE_BYTES as u64;

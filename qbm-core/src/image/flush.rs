@@ -4,17 +4,14 @@
 //! clean from then on. With two syncs under way the one that returns `Ok` could be the one that
 //! was told nothing, so there is only ever one, and its failure is known before the next begins.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use futures_util::lock::Mutex;
-
 use super::Image;
+use crate::sync::{AsyncMutex, AtomicBool, AtomicU64, Ordering};
 use crate::{Access, Directory, Error, Result, Storage};
 
 /// The syncs of a data image.
 #[derive(Debug, Default)]
 pub(super) struct Syncs {
-    turn: Mutex<()>,
+    turn: AsyncMutex<()>,
     /// How many have begun.
     begun: AtomicU64,
     /// The number of the last one that succeeded.

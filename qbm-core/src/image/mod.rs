@@ -31,9 +31,6 @@ mod transaction;
 mod uses;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use futures_util::lock::Mutex;
 
 pub use bitmaps::BitmapInfo;
 pub use check::{CheckReport, check, repair};
@@ -50,6 +47,7 @@ use self::flush::Syncs;
 use crate::bits::Bits;
 use crate::chain::Chain;
 use crate::descriptor::{Descriptor, Durability};
+use crate::sync::{AsyncMutex, AtomicU64, Ordering};
 use crate::track::gate::Gate;
 use crate::{Access, Directory, Host};
 
@@ -71,8 +69,8 @@ pub struct Image<D: Directory> {
     syncs: Syncs,
     durability: Durability,
     gate: Gate<D::File>,
-    control: Mutex<Control<D::File>>,
-    book: Mutex<Book>,
+    control: AsyncMutex<Control<D::File>>,
+    book: AsyncMutex<Book>,
 }
 
 impl<D: Directory> Image<D> {

@@ -1,9 +1,6 @@
 //! Opening an image.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use futures_util::lock::Mutex;
 
 use super::bitmaps::Control;
 use super::book::{Book, check_room};
@@ -11,6 +8,7 @@ use super::flush::Syncs;
 use super::uses::Uses;
 use super::{Image, layers, load};
 use crate::descriptor::Descriptor;
+use crate::sync::{AsyncMutex, AtomicU64};
 use crate::track::gate::Gate;
 use crate::{Access, Directory, Error, Host, Lock, Result, Storage};
 
@@ -83,8 +81,8 @@ impl<D: Directory> Image<D> {
             syncs: Syncs::default(),
             durability: descriptor.durability,
             gate: Gate::new(Vec::new()),
-            control: Mutex::new(Control { bitmaps, lingering: Vec::new() }),
-            book: Mutex::new(Book::new(descriptor)),
+            control: AsyncMutex::new(Control { bitmaps, lingering: Vec::new() }),
+            book: AsyncMutex::new(Book::new(descriptor)),
             directory,
             chain,
         };

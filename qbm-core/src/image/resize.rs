@@ -5,11 +5,11 @@
 //! between the data and the descriptor leaves the old size or the new one, and no lost mark.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Image;
 use super::bitmaps::{Control, Held};
 use super::switch::{Plan, Union};
+use crate::sync::{AtomicU64, Ordering};
 use crate::units::MAX_SIZE;
 use crate::{Access, ByteRange, Directory, Error, Result, Storage};
 

@@ -5,11 +5,11 @@
 //! byte after a crash lies between the old and the new value.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use super::segment::{Segment, SegmentFile};
 use crate::bits::PAGE_BYTES;
 use crate::mutants::{self, Mutant};
+use crate::sync::Ordering;
 use crate::{Buffer, Persist, Storage};
 
 /// Pages that are written before a sync publishes them; bounds the memory of a commit to 1 MiB.

@@ -7,15 +7,13 @@
 //! * Once [`Gate::switch`] has closed an epoch its count only falls.
 //! * A ticket whose write was dropped under way still counts, until the storage has settled.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use arc_swap::{ArcSwap, Guard};
+use std::sync::{Arc, PoisonError};
 
 use super::segment::Segment;
 use super::wait::WaitList;
 use crate::Storage;
 use crate::mutants::{self, Mutant};
+use crate::sync::{ArcSwap, AtomicU64, Guard, Mutex, MutexGuard, Ordering};
 
 /// Set in [`Epoch::tickets`] once the epoch takes no more.
 const CLOSED: u64 = 1 << 63;

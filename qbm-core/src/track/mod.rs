@@ -14,4 +14,4 @@
 pub(crate) mod commit;
 pub(crate) mod gate;
 pub(crate) mod segment;
-mod wait;
+pub(crate) mod wait;

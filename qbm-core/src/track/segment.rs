@@ -8,13 +8,13 @@
 //! * No bit is ever cleared.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::commit::Lead;
 use super::wait::WaitList;
 use crate::bits::{Bits, PageSet};
 use crate::mutants::{self, Mutant};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::{ByteRange, Granularity};
 
 /// The file behind a segment; a rotation puts another in its place.

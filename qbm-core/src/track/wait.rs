@@ -1,7 +1,9 @@
 //! Waiting for a condition, without a thread or an executor.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Poll, Waker};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Tasks that wait for a condition over atomics to become true.
 ///
@@ -42,7 +44,7 @@ impl WaitList {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
         // A list of wakers is valid whatever its holder was doing when it panicked.
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
