@@ -15,6 +15,8 @@ pub mod directory;
 pub mod error;
 pub mod host;
 pub mod image;
+#[cfg(all(test, loom))]
+mod models;
 pub mod mutants;
 pub mod storage;
 mod sync;

@@ -1,65 +1,97 @@
-//! Planted bugs, to test the tests: each must be found by the crash rigs.
+//! Planted bugs, to test the tests: each must be found by the crash rig or by a model.
 //!
 //! They exist only in a build with `--cfg qbm_mutants`, where one at a time can be planted; in
-//! any other build asking for one is `false` at compile time. `cargo xtask mutants` runs them all.
+//! any other build asking for one is `false` at compile time. `cargo xtask mutants` looks for
+//! those of the crash rig, `cargo xtask loom --mutants` for those that need threads.
 
 macro_rules! mutants {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    (
+        crashes { $($(#[$doc:meta])* $name:ident,)* }
+        races { $($(#[$race_doc:meta])* $race:ident,)* }
+    ) => {
         /// A planted bug. docs/testing.md says which rig finds which.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum Mutant { $($(#[$doc])* $name,)* }
+        pub enum Mutant { $($(#[$doc])* $name,)* $($(#[$race_doc])* $race,)* }
 
         impl Mutant {
-            /// All of them.
+            /// Those that the crash rig must find.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// Those that take several threads, and that a model must find.
+            pub const RACES: &[Self] = &[$(Self::$race,)*];
         }
     };
 }
 
 mutants! {
-    /// A writer whose granule is marked in memory by another takes it as durable.
-    Follower,
-    /// Marks are published as durable without a sync.
-    NoSync,
-    /// The data is written before the marks are durable: the order of the 2016 series.
-    DataFirst,
-    /// The new recording set takes effect without waiting for the writes under way.
-    NoDrain,
-    /// The successor records alone before the point in time.
-    SuccessorOnly,
-    /// A new descriptor is relied upon before its directory is synced.
-    NoDirSync,
-    /// The data is not synced before the point in time.
-    NoDataFlush,
-    /// A new segment is named before its bytes are durable.
-    NoFileSync,
-    /// The old segment is removed before the descriptor without it is durable.
-    UnlinkEarly,
-    /// A merged segment is dropped before the merge is durable.
-    MergeLate,
-    /// What is in memory is published as durable instead of what was written.
-    DurableFromMemory,
-    /// A committed backup clears the old segment in place.
-    ClearInPlace,
-    /// A failed sync is repeated and believed.
-    RetrySync,
-    /// A writer reads the recording set before it has a ticket.
-    RecordingBeforeTicket,
-    /// The pending pages are forgotten after the snapshot instead of before it.
-    FlagAfterSnapshot,
-    /// After `kill -9` the bits in the page cache are trusted.
-    KillTrust,
-    /// After `kill -9` the bits are synced but not written again.
-    KillSyncOnly,
-    /// After `kill -9` the data in the page cache is taken for durable.
-    KillTrustData,
-    /// After `kill -9` the directory is not synced.
-    KillNoDirSync,
-    /// A dropped write gives its ticket back while the kernel may still write (N5).
-    TicketOnDrop,
-    /// Two committers write the same page out of order (N6).
-    TwoCommitters,
+    crashes {
+        /// A writer whose granule is marked in memory by another takes it as durable.
+        Follower,
+        /// Marks are published as durable without a sync.
+        NoSync,
+        /// The data is written before the marks are durable: the order of the 2016 series.
+        DataFirst,
+        /// The new recording set takes effect without waiting for the writes under way.
+        NoDrain,
+        /// The successor records alone before the point in time.
+        SuccessorOnly,
+        /// A new descriptor is relied upon before its directory is synced.
+        NoDirSync,
+        /// The data is not synced before the point in time.
+        NoDataFlush,
+        /// A new segment is named before its bytes are durable.
+        NoFileSync,
+        /// The old segment is removed before the descriptor without it is durable.
+        UnlinkEarly,
+        /// A merged segment is dropped before the merge is durable.
+        MergeLate,
+        /// What is in memory is published as durable instead of what was written.
+        DurableFromMemory,
+        /// A committed backup clears the old segment in place.
+        ClearInPlace,
+        /// A failed sync is repeated and believed.
+        RetrySync,
+        /// A writer reads the recording set before it has a ticket.
+        RecordingBeforeTicket,
+        /// The pending pages are forgotten after the snapshot instead of before it.
+        FlagAfterSnapshot,
+        /// After `kill -9` the bits in the page cache are trusted.
+        KillTrust,
+        /// After `kill -9` the bits are synced but not written again.
+        KillSyncOnly,
+        /// After `kill -9` the data in the page cache is taken for durable.
+        KillTrustData,
+        /// After `kill -9` the directory is not synced.
+        KillNoDirSync,
+        /// A dropped write gives its ticket back while the kernel may still write (N5).
+        TicketOnDrop,
+        /// Two committers write the same page out of order (N6).
+        TwoCommitters,
+    }
+    races {
+        /// A mark is loaded and stored, so that one of another thread in between is lost.
+        LoadThenStore,
+        /// A mark brings nothing along of what came before it.
+        MarkRelaxed,
+        /// The page of a mark is noted only if a load does not find it there.
+        InsertIfAbsent,
+        /// Whoever waits does not ask once more after he has said where to wake him.
+        LostWakeUp,
+        /// A committer does not wait for the writes of one that was dropped (N6).
+        CommitUnsettled,
+        /// A flush relies on a sync that had begun before it came.
+        FlushJoins,
+        /// Two syncs of the data are under way at once.
+        FlushTogether,
+        /// A close does not wait for requests that were dropped.
+        CloseUnsettled,
+        /// A rotation publishes what is in memory by then.
+        RotatedFromMemory,
+        /// A rotation lets go of the descriptor before the segment has the new file.
+        RotatedLate,
+        /// A transaction plans on what was there before its turn.
+        PlanBeforeTurn,
+    }
 }
 
 #[cfg(qbm_mutants)]

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::split::split;
 use super::{PAGE_BITS, PAGE_BYTES};
+use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a page.
@@ -91,7 +92,12 @@ impl Page {
     fn or(&self, word: usize, mask: u64) {
         // A word that needs nothing is not written, which keeps its cache line shared.
         if self.load(word) & mask != mask {
-            self.words[word].fetch_or(mask, Ordering::Release);
+            if mutants::planted(Mutant::LoadThenStore) {
+                return self.words[word].store(self.load(word) | mask, Ordering::Release);
+            }
+            let relaxed = mutants::planted(Mutant::MarkRelaxed);
+            let order = if relaxed { Ordering::Relaxed } else { Ordering::Release };
+            self.words[word].fetch_or(mask, order);
         }
     }
 }

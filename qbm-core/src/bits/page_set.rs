@@ -1,5 +1,6 @@
 //! The meta bitmap: which pages of a bitmap differ from its file.
 
+use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A set of page indices that many threads insert into and one takes from.
@@ -26,7 +27,11 @@ impl PageSet {
     pub fn insert(&self, page: usize) {
         // Also when the page is there already: only a write to the word makes sure that the next
         // `take` sees the caller's marks. A load that finds the page there orders nothing.
-        self.words[page / 64].fetch_or(1 << (page % 64), Ordering::AcqRel);
+        let (word, mask) = (&self.words[page / 64], 1 << (page % 64));
+        if mutants::planted(Mutant::InsertIfAbsent) && word.load(Ordering::Acquire) & mask != 0 {
+            return;
+        }
+        word.fetch_or(mask, Ordering::AcqRel);
     }
 
     /// Empties the set, and appends to `out` what was in it, ascending.

@@ -5,6 +5,7 @@
 //! was told nothing, so there is only ever one, and its failure is known before the next begins.
 
 use super::Image;
+use crate::mutants::{self, Mutant};
 use crate::sync::{AsyncMutex, AtomicBool, AtomicU64, Ordering};
 use crate::{Access, Directory, Error, Result, Storage};
 
@@ -35,8 +36,13 @@ impl<D: Directory> Image<D> {
             return Ok(());
         }
         let syncs = &self.syncs;
-        let arrived = syncs.begun.load(Ordering::Acquire);
-        let _turn = syncs.turn.lock().await;
+        let mut arrived = syncs.begun.load(Ordering::Acquire);
+        if mutants::planted(Mutant::FlushJoins) && syncs.succeeded.load(Ordering::Acquire) < arrived
+        {
+            arrived -= 1;
+        }
+        let turn = syncs.turn.lock().await;
+        let _turn = (!mutants::planted(Mutant::FlushTogether)).then_some(turn);
         if syncs.failed.load(Ordering::Acquire) {
             return Err(Error::DataSyncFailed);
         }

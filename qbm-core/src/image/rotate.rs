@@ -6,6 +6,7 @@
 use super::Image;
 use super::segment_file;
 use crate::bits::{Bits, PAGE_BYTES};
+use crate::mutants::{self, Mutant};
 use crate::track::commit::Lead;
 use crate::track::segment::SegmentFile;
 use crate::{Buffer, Directory, Error, Persist, Result, Storage};
@@ -61,8 +62,13 @@ impl<D: Directory> Image<D> {
             named.file.clone_from(&name);
         }
         self.commit_book(&mut book, next).await?;
-        lead.rotated(SegmentFile { name, file });
-        drop(book);
+        if mutants::planted(Mutant::RotatedLate) {
+            drop(book);
+            lead.rotated(SegmentFile { name, file });
+        } else {
+            lead.rotated(SegmentFile { name, file });
+            drop(book);
+        }
         self.remove_files(&[old]).await;
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::Image;
 use super::bitmaps::{Held, Tracked, free};
 use super::switch::{Plan, Union};
 use crate::descriptor::{MAX_BITMAPS, check_bitmap_name};
+use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Granularity, Id, Result};
 
@@ -52,6 +53,10 @@ impl<D: Directory> Image<D> {
         }
         let mut control = self.control.lock().await;
         let mut plan = Plan::of(&control, self.size());
+        if mutants::planted(Mutant::PlanBeforeTurn) {
+            drop(control);
+            control = self.control.lock().await;
+        }
         for action in actions {
             if let Err(error) = self.plan_action(&mut plan, action).await {
                 self.forget_fresh(plan).await;

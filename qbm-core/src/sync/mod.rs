@@ -6,6 +6,8 @@
 //! `Arc` stays the standard one in both: its count decides nothing but when memory is freed.
 
 #[cfg(loom)]
+mod atomics;
+#[cfg(loom)]
 mod stand_in;
 
 #[cfg(not(loom))]
@@ -18,7 +20,7 @@ pub(crate) use {
 
 #[cfg(loom)]
 pub(crate) use {
-    loom::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    atomics::{AtomicBool, AtomicU64, Ordering},
     loom::sync::{Mutex, MutexGuard},
     stand_in::{ArcSwap, AsyncMutex, Guard, OnceLock},
 };

@@ -3,9 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 
-use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicBool, Ordering};
-
+use super::{AtomicBool, Mutex, Ordering};
 use crate::track::wait::WaitList;
 
 /// In place of `std::sync::OnceLock`: a load with Acquire sees what was there before the store.

@@ -196,6 +196,9 @@ impl<F> Segment<F> {
     pub(super) fn replace_file(&self, file: SegmentFile<F>) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
         self.note_all();
+        if mutants::planted(Mutant::RotatedFromMemory) {
+            self.durable.union(&self.wanted);
+        }
         self.poisoned.store(false, Ordering::Release);
     }
 

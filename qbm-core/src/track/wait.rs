@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
+use crate::mutants::{self, Mutant};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Tasks that wait for a condition over atomics to become true.
@@ -22,6 +23,9 @@ impl WaitList {
                 return Poll::Ready(value);
             }
             self.enlist(context.waker());
+            if mutants::planted(Mutant::LostWakeUp) {
+                return Poll::Pending;
+            }
             // Asked again: the condition may have become true before the waker was enlisted, and
             // then nobody would wake us.
             condition().map_or(Poll::Pending, Poll::Ready)
