@@ -6,6 +6,7 @@
 
 mod campaign;
 mod fuzz;
+mod loom;
 mod process;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Chore {
     Sim(campaign::SimOptions),
     /// Plant each known bug in the engine, and see that the simulator finds it
     Mutants,
+    /// Explore the models of the engine in every interleaving of their threads
+    Loom(loom::Options),
     /// Measure what tracking costs, beside a rival in the same run
     Bench,
     /// Kill the real program again and again, and check what is left
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Sim(options) => campaign::sim(&options).map(|()| ExitCode::SUCCESS),
         Chore::Mutants => campaign::mutants().map(|()| ExitCode::SUCCESS),
+        Chore::Loom(options) => loom::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Bench => campaign::bench().map(|()| ExitCode::SUCCESS),
         Chore::Kill(options) => campaign::kill(&options).map(|()| ExitCode::SUCCESS),
         Chore::PowerCut(options) => campaign::power_cut(&options).map(|()| ExitCode::SUCCESS),

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::process::{cargo, run as run_command};
-use crate::{campaign, fuzz, tidy, tools};
+use crate::{campaign, fuzz, loom, tidy, tools};
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -38,6 +38,7 @@ const STEPS: &[Step] = &[
     Step { name: "docs", shows: "the documentation has no warning", run: docs },
     Step { name: "tests", shows: "all tests pass", run: tests },
     Step { name: "release-tests", shows: "all tests pass as released", run: release_tests },
+    Step { name: "loom", shows: "no interleaving breaks a model", run: loom::all },
     Step { name: "sim", shows: "no crash image breaks a promise", run: campaign::sim_bounded },
     Step {
         name: "mutants",

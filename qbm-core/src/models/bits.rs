@@ -10,7 +10,7 @@ use crate::sync::{AtomicBool, Ordering};
 #[test]
 fn marks_of_one_word_are_all_kept_and_bring_what_was_before_them() {
     let planted = &[Mutant::LoadThenStore, Mutant::MarkRelaxed];
-    Model { preemptions: Some(4), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(4), floor: 60_000, planted }.explore(|| {
         let bits = Arc::new(Bits::new(64));
         let setters = [1, 2].map(|bit| {
             let (bits, before) = (Arc::clone(&bits), Arc::new(AtomicBool::new(false)));
@@ -33,7 +33,7 @@ fn marks_of_one_word_are_all_kept_and_bring_what_was_before_them() {
 #[test]
 fn a_page_that_is_taken_brings_the_marks_of_all_who_noted_it() {
     let planted = &[Mutant::InsertIfAbsent];
-    Model { preemptions: Some(3), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(3), floor: 2_500, planted }.explore(|| {
         // In two words of one page.
         let granules = [0, 70];
         let shared = Arc::new((Bits::new(128), PageSet::new(1)));

@@ -10,7 +10,7 @@ use crate::mutants::Mutant;
 #[test]
 fn what_a_dropped_committer_was_writing_never_lands_on_newer_marks() {
     let planted = &[Mutant::CommitUnsettled];
-    Model { preemptions: Some(2), floor: 1000, planted }.explore_each(1..3, |polls| {
+    Model { preemptions: Some(1), floor: 6_000, planted }.explore_each(1..3, |polls| {
         let segment = segment_over(64, File::by_device);
         let (first, device) = (Arc::clone(&segment), segment.file().file.clone());
         // Dropped at its first await or at the second, if it does not end before.

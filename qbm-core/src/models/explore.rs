@@ -41,24 +41,18 @@ impl Model {
         cases: std::ops::Range<usize>,
         run: impl Fn(usize) + Copy + Send + Sync + 'static,
     ) {
-        let name = std::thread::current().name().expect("a test has a name").to_owned();
-        let count = || cases.clone().map(|case| self.count(move || run(case))).sum();
-        self.judge(&name, count);
-    }
-
-    /// Tells how many interleavings there were, and fails if they were too few.
-    #[cfg(not(qbm_mutants))]
-    fn judge(&self, name: &str, count: impl FnOnce() -> u64) {
-        let count = count();
-        let bound = self.preemptions.map_or("any".to_owned(), |most| format!("at most {most}"));
+        assert!(!self.planted.is_empty(), "a model has a bug that it must find");
+        let thread = std::thread::current();
+        let name = thread.name().expect("a test runs in a thread of its name");
+        let count = || cases.clone().map(|case| self.count(move || run(case))).sum::<u64>();
+        #[cfg(qbm_mutants)]
+        super::planted::explore_planted(count);
+        let (count, most) = (count(), self.preemptions);
+        let bound = most.map_or("however many".to_owned(), |most| format!("at most {most}"));
         println!("{name}: {count} interleavings with {bound} preemptions");
         assert!(count >= self.floor, "{count} interleavings, and at least {} are due", self.floor);
-    }
-
-    /// Lets a process of its own look for each planted bug.
-    #[cfg(qbm_mutants)]
-    fn judge(&self, name: &str, count: impl FnOnce() -> u64) {
-        super::planted::judge(name, self.planted, count);
+        #[cfg(qbm_mutants)]
+        super::planted::hunt_all(name, self.planted);
     }
 
     /// Explores, and returns how many interleavings there were.

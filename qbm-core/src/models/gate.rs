@@ -76,7 +76,7 @@ impl Switching {
 #[test]
 fn a_write_marks_the_successor_or_the_switch_waits_for_it() {
     let planted = &[Mutant::RecordingBeforeTicket, Mutant::NoDrain];
-    Model { preemptions: None, floor: 1000, planted }.explore(|| {
+    Model { preemptions: None, floor: 600, planted }.explore(|| {
         let shared = Switching::new(File::new(&[0]));
         let writer = Arc::clone(&shared);
         let writer = spawn(move || block_on(writer.write()));
@@ -88,7 +88,7 @@ fn a_write_marks_the_successor_or_the_switch_waits_for_it() {
 #[test]
 fn a_drain_ends_however_many_writes_come() {
     let planted = &[Mutant::NoDrain, Mutant::LostWakeUp];
-    Model { preemptions: Some(3), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(3), floor: 2_500, planted }.explore(|| {
         let shared = Switching::new(File::new(&[0]));
         let writers = [(); 2].map(|()| {
             let shared = Arc::clone(&shared);
@@ -102,7 +102,7 @@ fn a_drain_ends_however_many_writes_come() {
 #[test]
 fn a_switch_waits_for_the_medium_of_a_write_that_was_dropped() {
     let planted = &[Mutant::TicketOnDrop];
-    Model { preemptions: Some(3), floor: 1000, planted }.explore_each(1..3, |polls| {
+    Model { preemptions: Some(2), floor: 3_500, planted }.explore_each(1..3, |polls| {
         let shared = Switching::new(File::by_device(&[0]));
         let (writer, device) = (Arc::clone(&shared), shared.data.clone());
         let writer = spawn(move || poll_and_drop(writer.write(), polls));

@@ -9,7 +9,7 @@ use crate::mutants::Mutant;
 #[test]
 fn two_writers_of_one_granule_wait_for_its_sync() {
     let planted = &[Mutant::Follower, Mutant::NoSync, Mutant::LostWakeUp];
-    Model { preemptions: Some(4), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(3), floor: 25_000, planted }.explore(|| {
         let segment = segment(1);
         join([0, 0].map(|granule| {
             let segment = Arc::clone(&segment);
@@ -21,7 +21,7 @@ fn two_writers_of_one_granule_wait_for_its_sync() {
 #[test]
 fn a_mark_beside_a_snapshot_is_written_by_this_round_or_the_next() {
     let planted = &[Mutant::DurableFromMemory, Mutant::FlagAfterSnapshot, Mutant::TwoCommitters];
-    Model { preemptions: Some(3), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(3), floor: 20_000, planted }.explore(|| {
         // In two words of one page.
         let segment = segment(128);
         join([0, 70].map(|granule| {
@@ -36,7 +36,7 @@ fn a_mark_beside_a_snapshot_is_written_by_this_round_or_the_next() {
 #[test]
 fn writers_beside_a_committer_wait_for_its_sync() {
     let planted = &[Mutant::Follower, Mutant::NoSync];
-    Model { preemptions: Some(2), floor: 1000, planted }.explore(|| {
+    Model { preemptions: Some(2), floor: 18_000, planted }.explore(|| {
         let segment = segment(64);
         let writers = [0, 0].map(|granule| {
             let segment = Arc::clone(&segment);

@@ -4,12 +4,16 @@
 //! each shows, and which planted bug it must find (`cargo xtask loom --mutants`).
 
 mod bits;
+mod close;
 mod disk;
 mod dropped;
 mod explore;
+mod failure;
 mod file;
+mod flush;
 mod gate;
 mod marks;
+mod operations;
 #[cfg(qbm_mutants)]
 mod planted;
 mod requests;

@@ -17,7 +17,7 @@ pub(super) async fn write(image: &Image<Disk>, granule: u64) -> crate::Result<()
 #[test]
 fn no_data_is_written_before_its_marks_are_durable() {
     let planted = &[Mutant::DataFirst, Mutant::Follower, Mutant::NoSync];
-    Model { preemptions: Some(2), floor: 1000, planted }.explore_each(0..2, |other| {
+    Model { preemptions: Some(2), floor: 25_000, planted }.explore_each(0..2, |other| {
         let disk = Disk::new(&data(File::new));
         let image = disk.open();
         let writers = [0, other as u64].map(|granule| {

@@ -1,0 +1,31 @@
+//! A close: whatever is still under way ends before the image counts as closed.
+
+use std::sync::Arc;
+
+use super::disk::{Disk, data};
+use super::explore::{Model, block_on, join, poll_and_drop, spawn};
+use super::file::File;
+use super::requests::write;
+use crate::mutants::Mutant;
+
+#[test]
+fn a_close_waits_for_requests_that_were_dropped() {
+    let planted = &[Mutant::CloseUnsettled];
+    Model { preemptions: Some(3), floor: 5_000, planted }.explore_each(1..3, |polls| {
+        let data = data(File::by_device);
+        let disk = Disk::new(&data);
+        let image = disk.open();
+        let device = {
+            let data = data.clone();
+            spawn(move || block_on(data.serve()))
+        };
+        poll_and_drop(write(&image, 0), polls);
+        let image = Arc::into_inner(image).expect("nobody else has it");
+        block_on(image.close()).expect("the medium is sound");
+        assert!(disk.durable_descriptor().in_use.is_none(), "a closed image is not in use");
+        assert_eq!(data.under_way(), Vec::<Vec<u8>>::new(), "the medium writes to a closed image");
+        assert_eq!(data.now(), data.durable(), "a closed image has data that is not durable");
+        data.retire();
+        join([device]);
+    });
+}
