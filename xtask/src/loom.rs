@@ -11,7 +11,7 @@ use crate::process::{cargo, run as run_command};
 /// What `cargo xtask loom` takes.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Explore only the models with this in their names
+    /// Explore only the models whose names begin with this, such as `marks::two`
     #[arg(value_name = "MODEL", default_value = "")]
     model: String,
     /// Plant each bug that a model must find too, and see that the model fails
