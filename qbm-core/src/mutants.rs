@@ -91,6 +91,8 @@ mutants! {
         RotatedLate,
         /// A transaction plans on what was there before its turn.
         PlanBeforeTurn,
+        /// A disk that is to shrink has its old size for writes until those under way are over.
+        SizeAfterDrain,
     }
 }
 

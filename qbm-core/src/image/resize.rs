@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Image;
 use super::bitmaps::{Control, Held};
 use super::switch::{Plan, Union};
+use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicU64, Ordering};
 use crate::units::MAX_SIZE;
 use crate::{Access, ByteRange, Directory, Error, Result, Storage};
@@ -85,8 +86,14 @@ impl<D: Directory> Image<D> {
         let new = plan.size;
         // First: once the writes under way are drained, none reaches past the new end.
         let shrunk = Shrunk::to(&self.size, new);
-        self.switch_to(control, plan).await?;
-        shrunk.keep();
+        if mutants::planted(Mutant::SizeAfterDrain) {
+            drop(shrunk);
+            self.switch_to(control, plan).await?;
+            Shrunk::to(&self.size, new).keep();
+        } else {
+            self.switch_to(control, plan).await?;
+            shrunk.keep();
+        }
         // A crash here leaves the old size, with bitmaps that count as marked past the new one.
         let cut = self.data().set_len(new).await;
         cut.map_err(Error::io(self.chain.data_name(), "resize"))?;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::disk::{BITMAP, Disk, data};
+use super::disk::{BITMAP, Disk, GRANULE, data};
 use super::explore::{Model, block_on, join, spawn};
 use super::file::File;
 use super::requests::write;
 use crate::image::{BitmapAction, Outcome};
 use crate::mutants::Mutant;
-use crate::{Granularity, Id};
+use crate::{Error, Granularity, Id};
 
 #[test]
 fn a_write_is_in_the_point_in_time_or_marked_after_it() {
@@ -59,5 +59,22 @@ fn transactions_at_the_same_time_both_happen() {
         assert_eq!(names, [BITMAP, "first", "second"], "the bitmaps of both transactions");
         assert!(marks.iter().all(|(_, marks)| marks & 2 != 0), "each marks what came after it");
         assert_eq!(marks[0].1, 3, "the first one marks all");
+    });
+}
+
+#[test]
+fn a_write_past_a_new_end_is_refused_or_over_before_the_disk_shrinks() {
+    let planted = &[Mutant::SizeAfterDrain, Mutant::NoDrain];
+    Model { preemptions: Some(4), floor: 2_000, planted }.explore(|| {
+        let data = data(File::new);
+        let image = Disk::new(&data).open();
+        let writer = {
+            let image = Arc::clone(&image);
+            spawn(move || block_on(write(&image, 1)))
+        };
+        block_on(image.resize(GRANULE)).expect("the medium is sound");
+        let [written] = join([writer]);
+        assert!(matches!(written, Ok(()) | Err(Error::OutOfRange { .. })), "{written:?}");
+        assert_eq!(data.now().len() as u64, GRANULE, "a write has made the disk longer again");
     });
 }
