@@ -1,7 +1,5 @@
 //! The path of a request to marked granules allocates nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics says where")]
-
 use std::sync::Arc;
 
 use futures_executor::block_on;
