@@ -92,6 +92,12 @@ impl StdFile {
     }
 }
 
+impl Drop for StdFile {
+    fn drop(&mut self) {
+        self.locks.release(&self.file);
+    }
+}
+
 impl Storage for StdFile {
     async fn read_at(&self, offset: u64, mut buffer: Buffer) -> io::Result<Buffer> {
         let mut filled = 0;
@@ -246,5 +252,17 @@ mod tests {
         assert!(!name.exists());
         block_on(file.write_at(3, Buffer::from_slice(b"abc"), Persist::Now)).unwrap();
         assert_eq!(block_on(file.len()).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_handle_also_while_a_child_has_a_duplicate() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let open = || StdFile::open_operator(path.path(), Access::Write).unwrap();
+        let first = open();
+        block_on(first.lock(Lock::Write)).unwrap();
+        let _inherited = first.file.try_clone().unwrap();
+        assert!(block_on(open().lock(Lock::Write)).is_err());
+        drop(first);
+        block_on(open().lock(Lock::Write)).unwrap();
     }
 }

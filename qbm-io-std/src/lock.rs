@@ -6,8 +6,8 @@
 //! first, and then it is looked whether another user holds a byte that speaks against them. Two
 //! users who come at the same instant may so refuse each other; never do both get in.
 //!
-//! The locks are OFD locks. They belong to the open file description: they go when this handle
-//! and its duplicates are closed, and another handle in this very process conflicts like one
+//! The locks are OFD locks. They belong to the open file description, which duplicates share: they
+//! go when this handle is closed, and another handle in this very process conflicts like one
 //! elsewhere. On a block device they hold among those who open the same device node.
 
 use std::fs::File;
@@ -57,6 +57,18 @@ impl Locks {
         left.copied().try_for_each(|byte| release(file, byte))?;
         *held = wanted;
         Ok(())
+    }
+
+    /// Lets go of what is held, before `file` is closed.
+    ///
+    /// Closing alone would not do: a child that another thread is just starting has a duplicate
+    /// of every handle until it becomes another program, and would keep the locks until then.
+    pub(crate) fn release(&self, file: &File) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for byte in std::mem::take(&mut *held) {
+            // They go with the last duplicate in any case.
+            let _released = release(file, *byte);
+        }
     }
 }
 

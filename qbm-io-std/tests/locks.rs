@@ -5,42 +5,23 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_executor::block_on;
 use qbm_core::{Access, Lock, Storage};
 use qbm_io_std::StdFile;
 use tempfile::NamedTempFile;
 
-/// An image that only one test at a time has.
-///
-/// A child that another test starts has all our files open for the instant before it becomes
-/// another program, and with them the locks that this test has just dropped.
-struct Image {
-    file: NamedTempFile,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Image {
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-}
-
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn image() -> Image {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn image() -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     file.as_file().set_len(1 << 20).unwrap();
-    Image { file, _alone: alone }
+    file
 }
 
-fn open(image: &Image) -> StdFile {
+fn open(image: &NamedTempFile) -> StdFile {
     StdFile::open_operator(image.path(), Access::Write).unwrap()
 }
 
-fn locked(image: &Image, lock: Lock) -> StdFile {
+fn locked(image: &NamedTempFile, lock: Lock) -> StdFile {
     let file = open(image);
     block_on(file.lock(lock)).unwrap();
     file
@@ -90,7 +71,7 @@ impl Drop for Daemon {
     }
 }
 
-fn refusal(image: &Image, lock: Lock) -> String {
+fn refusal(image: &NamedTempFile, lock: Lock) -> String {
     let error = block_on(open(image).lock(lock)).expect_err("the lock is taken");
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
     error.to_string()

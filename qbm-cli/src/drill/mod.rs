@@ -70,11 +70,29 @@ pub struct Site {
 #[derive(Debug)]
 pub struct Writer {
     life: Life,
-    child: Child,
+    child: Mortal,
     /// What it has said so far.
     said: Arc<Mutex<Vec<String>>>,
     /// Ends with the writer.
     listener: JoinHandle<()>,
+}
+
+/// A process that does not outlive this, whatever goes wrong around it.
+#[derive(Debug)]
+struct Mortal(Child);
+
+impl Mortal {
+    fn kill(&mut self) -> std::io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // It is dead already, or there is nobody left to tell.
+        let _killed = self.kill();
+    }
 }
 
 /// What a dead writer left to be judged.
@@ -161,7 +179,7 @@ impl Site {
             let said = Arc::clone(&said);
             move || output.lines().map_while(Result::ok).for_each(|line| lock(&said).push(line))
         });
-        Ok(Writer { life, child, said, listener })
+        Ok(Writer { life, child: Mortal(child), said, listener })
     }
 
     /// Holds what is on the medium against what `testament` says.
@@ -186,7 +204,7 @@ impl Writer {
     ///
     /// If it had ended by itself, which it does only when something failed.
     pub fn kill(mut self) -> anyhow::Result<Testament> {
-        let ended = self.child.try_wait()?;
+        let ended = self.child.0.try_wait()?;
         let testament = self.bury(usize::MAX)?;
         if let Some(status) = ended {
             bail!("the writer ended by itself ({status}): {:?}", testament.lines.last());
@@ -212,7 +230,6 @@ impl Writer {
     /// Kills it; the first `count` lines that it said count.
     fn bury(mut self, count: usize) -> anyhow::Result<Testament> {
         self.child.kill()?;
-        self.child.wait()?;
         self.listener.join().expect("a listener hears all");
         let mut lines = std::mem::take(&mut *lock(&self.said));
         lines.truncate(count);
