@@ -1,5 +1,6 @@
 //! The points of a target: its descriptors that say that they are one.
 
+use crate::chain::MAX_LAYERS;
 use crate::descriptor::{Descriptor, MAX_DESCRIPTOR_BYTES, Point};
 use crate::{Access, Directory, Error, Id, Result, directory as names};
 
@@ -39,11 +40,11 @@ impl Points {
         self.entries.iter().find(|entry| entry.point.id == id)
     }
 
-    /// How many points a restore of the point `id` reads: itself and those behind it.
+    /// How many points a restore of the point `id` reads: itself and those behind it. No more than
+    /// [`MAX_LAYERS`] are counted, so that a cycle is too long and soon found.
     pub(super) fn depth(&self, id: Id) -> usize {
         let parent = |id: &Id| self.by_id(*id)?.point.parent;
-        // A cycle is as deep as there are points.
-        std::iter::successors(Some(id), parent).take(self.entries.len()).count()
+        std::iter::successors(Some(id), parent).take(MAX_LAYERS).count()
     }
 
     /// The point that `text` means: a name, an id, or `latest`.
