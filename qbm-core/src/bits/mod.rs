@@ -16,6 +16,7 @@ mod areas;
 mod merge;
 mod page;
 mod page_set;
+mod runs;
 mod serialise;
 mod split;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::sync::OnceLock;
 
 pub use self::areas::Areas;
 pub use self::page_set::PageSet;
+pub(crate) use self::runs::runs_of_union;
 pub use self::serialise::TailBits;
 
 /// Bytes of a page, in memory and in the file: 4096.

@@ -69,6 +69,12 @@ impl<D: Directory> Image<D> {
         discarded.map_err(Error::io(self.chain.data_name(), "discard"))
     }
 
+    /// Whether a write to `range` would find its marks durable. A hint: an operation on bitmaps may
+    /// change it at once.
+    pub fn is_marked(&self, range: ByteRange) -> bool {
+        self.gate.all_recording(|segment| has_marks(segment, range))
+    }
+
     /// Steps W1 to W3 of a write: a ticket first, then marks that are durable.
     async fn enter(&self, offset: u64, length: u64) -> Result<Ticket<D::File>> {
         if self.access == Access::Read {

@@ -1,6 +1,7 @@
 //! What is where on the disk.
 
 use super::Image;
+use crate::bits::{Bits, runs_of_union};
 use crate::{ByteRange, Directory, Error, Result, Storage};
 
 /// A stretch of the disk that is alike, in the terms of `qemu-img map`.
@@ -16,6 +17,15 @@ pub struct Extent {
     pub present: bool,
     /// Whether it may read as something else than zeroes.
     pub data: bool,
+}
+
+/// A stretch of the disk that a bitmap marks wholly, or nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkedExtent {
+    /// Its bytes; at least one.
+    pub length: u64,
+    /// Whether its granules are marked.
+    pub marked: bool,
 }
 
 impl<D: Directory> Image<D> {
@@ -54,5 +64,35 @@ impl<D: Directory> Image<D> {
         let status = layer.data.block_status(there).await.map_err(Error::io(&layer.name, "map"))?;
         let length = status.length.clamp(1, stretch.length);
         Ok(Extent { start, length, depth, present: true, data: status.data })
+    }
+    /// What the bitmap `name` marks of `range`: the first `most` extents, which follow each other
+    /// from its start. `range` is not empty. Writes go on meanwhile; what was complete when the
+    /// call began is marked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], [`Error::BitmapNotFound`].
+    pub async fn marked_extents(
+        &self,
+        name: &str,
+        range: ByteRange,
+        most: usize,
+    ) -> Result<Vec<MarkedExtent>> {
+        let control = self.control.lock().await;
+        let size = self.size();
+        if range.end() > size || range.is_empty() {
+            return Err(Error::OutOfRange { range, size });
+        }
+        let bitmap = control.bitmaps.iter().find(|bitmap| bitmap.name == name);
+        let bitmap = bitmap.ok_or_else(|| Error::BitmapNotFound(name.to_owned()))?;
+        let layers: Vec<&Bits> = bitmap.segments.iter().map(|held| &held.segment.wanted).collect();
+        let granularity = bitmap.granularity;
+        let runs = runs_of_union(&layers, granularity.granules_touched(range)).take(most);
+        let extents = runs.map(|run| {
+            let bytes = granularity.bytes_of(run.bits, range.end());
+            let length = bytes.end() - bytes.start().max(range.start());
+            MarkedExtent { length, marked: run.set }
+        });
+        Ok(extents.collect())
     }
 }

@@ -35,7 +35,7 @@ use std::sync::Arc;
 pub use bitmaps::BitmapInfo;
 pub use check::{CheckReport, check, repair};
 pub use create::{CreateOptions, create};
-pub use map::Extent;
+pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome};
 pub use segment_file::MAX_GRANULES;

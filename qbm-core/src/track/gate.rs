@@ -131,6 +131,12 @@ impl<F: Storage> Gate<F> {
         closed.push(old);
     }
 
+    /// Whether every segment that records at present passes `test`. Without a ticket that says
+    /// nothing of the next moment.
+    pub(crate) fn all_recording(&self, test: impl Fn(&Segment<F>) -> bool) -> bool {
+        self.current.load().recording.iter().all(|segment| test(segment))
+    }
+
     fn closed(&self) -> MutexGuard<'_, Vec<Arc<Epoch<F>>>> {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@ mod exhaustive;
 mod large;
 mod merge;
 mod model;
+mod runs;
 mod serialise;
 
 use bitvec::order::Lsb0;
