@@ -1,0 +1,241 @@
+//! Answering a request: what is done to the disk, and what the client is told.
+
+use std::io::{self, IoSlice};
+
+use qbm_core::{Buffer, ByteRange, Persist, Unmap};
+
+use super::Connection;
+use super::request::{Incoming, Payload, check};
+use super::room::Desk;
+use super::runs::runs;
+use crate::disk::{Context, Fault, Pace};
+use crate::limits::{MAX_CACHED, MAX_EXTENTS, MAX_KEPT};
+use crate::protocol::{
+    Command, Data, ErrorCode, Malformed, Replies, Request, Style, command_flag as flag,
+};
+
+/// Why a request was not answered with success.
+enum Failure {
+    /// The client is told, and the connection goes on.
+    Fault(Fault),
+    /// The client cannot be told anything any more.
+    Wire(io::Error),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl Connection<'_> {
+    /// Does what is asked for and replies.
+    ///
+    /// # Errors
+    ///
+    /// If the reply cannot be sent.
+    pub(super) fn answer(&self, incoming: Incoming, desk: &mut Desk<'_>) -> io::Result<()> {
+        let Request { cookie, offset, .. } = incoming.request;
+        let replies = Replies { style: self.style, cookie, offset };
+        match self.perform(&incoming.request, incoming.payload, replies, desk) {
+            Ok(()) => Ok(()),
+            Err(Failure::Wire(error)) => Err(error),
+            Err(Failure::Fault(fault)) => {
+                self.reports.note(self.statistics, &self.export.name, &fault);
+                self.send(&mut [IoSlice::new(&replies.error(fault.code, fault.what))])
+            }
+        }
+    }
+
+    fn perform(
+        &self,
+        request: &Request,
+        payload: Payload,
+        replies: Replies,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Failure> {
+        let (length, ids, payload) = match payload {
+            Payload::TooLong => {
+                let what = "the payload is longer than the largest block size";
+                return Err(Fault::of_client(ErrorCode::Invalid, what).into());
+            }
+            Payload::Bytes(bytes) if request.command == Command::BlockStatus => {
+                let (length, ids) = status_payload(&bytes).map_err(|_| bad_payload())?;
+                desk.give_back(bytes);
+                (length, Some(ids), None)
+            }
+            Payload::Bytes(bytes) => (request.length, None, Some(bytes)),
+            Payload::None => (request.length, None, None),
+        };
+        let range = check(request, length, self.export, self.style)?;
+        match request.command {
+            Command::Read => return self.read(request, range, replies, desk),
+            Command::BlockStatus => return self.block_status(request, range, ids, replies),
+            Command::Cache => self.cache(range, desk)?,
+            Command::Flush => {
+                self.statistics.flushes.add(1);
+                self.export.disk.flush()?;
+            }
+            _ => {
+                self.change(request, range, payload, desk)?;
+                self.statistics.writes.add(1);
+                self.statistics.bytes_written.add(range.length());
+            }
+        }
+        self.send(&mut [IoSlice::new(&replies.done())])?;
+        Ok(())
+    }
+
+    /// Writes, zeroes or trims.
+    fn change(
+        &self,
+        request: &Request,
+        range: ByteRange,
+        payload: Option<Buffer>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Fault> {
+        let disk = &self.export.disk;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let fua = request.has(flag::FUA);
+        if let Some(bytes) = payload {
+            let persist = if fua { Persist::Now } else { Persist::Later };
+            desk.give_back(disk.write(range.start(), bytes, persist)?);
+            return Ok(());
+        }
+        if request.command == Command::Trim {
+            disk.discard(range)?;
+        } else {
+            let keep = request.has(flag::NO_HOLE);
+            let unmap = if keep { Unmap::Forbidden } else { Unmap::Allowed };
+            let pace = if request.has(flag::FAST_ZERO) { Pace::Fast } else { Pace::Any };
+            disk.write_zeroes(range, unmap, pace)?;
+        }
+        if fua { disk.flush() } else { Ok(()) }
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        range: ByteRange,
+        replies: Replies,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Failure> {
+        if range.is_empty() {
+            self.send(&mut [IoSlice::new(&replies.done())])?;
+            return Ok(());
+        }
+        let length = usize::try_from(range.length()).expect("at most MAX_REQUEST");
+        let buffer = self.export.disk.read(range.start(), desk.buffer(length))?;
+        self.statistics.reads.add(1);
+        self.statistics.bytes_read.add(range.length());
+        if replies.style == Style::Simple || request.has(flag::DF) {
+            let head = replies.data(range.start(), length, true);
+            self.send(&mut [IoSlice::new(&head), IoSlice::new(&buffer)])?;
+        } else {
+            self.send_runs(range.start(), &buffer, replies)?;
+        }
+        desk.give_back(buffer);
+        Ok(())
+    }
+
+    /// Sends what was read at `offset` as chunks; where it is zero, only that it is.
+    fn send_runs(&self, offset: u64, bytes: &[u8], replies: Replies) -> io::Result<()> {
+        for run in runs(bytes) {
+            let start = offset + run.bytes.start as u64;
+            let last = run.bytes.end == bytes.len();
+            if run.zero {
+                let length = u32::try_from(run.bytes.len()).expect("at most MAX_REQUEST");
+                self.send(&mut [IoSlice::new(&replies.hole(start, length, last))])?;
+            } else {
+                let head = replies.data(start, run.bytes.len(), last);
+                self.send(&mut [IoSlice::new(&head), IoSlice::new(&bytes[run.bytes])])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads ahead, for the page cache of the storage.
+    fn cache(&self, range: ByteRange, desk: &mut Desk<'_>) -> Result<(), Fault> {
+        let range = range.clip(range.start().saturating_add(MAX_CACHED));
+        for offset in (range.start()..range.end()).step_by(MAX_KEPT) {
+            let left = range.end() - offset;
+            let length = usize::try_from(left).map_or(MAX_KEPT, |left| left.min(MAX_KEPT));
+            let buffer = self.export.disk.read(offset, desk.buffer(length))?;
+            desk.give_back(buffer);
+        }
+        Ok(())
+    }
+
+    /// Tells the extents in each context, or in those of `ids` only.
+    fn block_status(
+        &self,
+        request: &Request,
+        range: ByteRange,
+        ids: Option<Vec<u32>>,
+        replies: Replies,
+    ) -> Result<(), Failure> {
+        let contexts = self.contexts(ids)?;
+        if range.is_empty() {
+            return Err(Fault::of_client(ErrorCode::Invalid, "the range is empty").into());
+        }
+        self.statistics.block_status.add(1);
+        let most = if request.has(flag::REQ_ONE) { 1 } else { MAX_EXTENTS };
+        // All of them before the first is told, so that an error is told instead.
+        let mut answers = Vec::with_capacity(contexts.len());
+        for (id, context) in contexts {
+            let extents = self.export.disk.extents(context, range, most)?;
+            let extents = extents.iter().map(|extent| (extent.length, extent.flags));
+            answers.push((*id, extents.collect::<Vec<_>>()));
+        }
+        let count = answers.len();
+        for (index, (id, extents)) in answers.iter().enumerate() {
+            let reply = replies.extents(*id, extents, index + 1 == count);
+            self.send(&mut [IoSlice::new(&reply)])?;
+        }
+        Ok(())
+    }
+
+    /// The contexts chosen in the handshake, or those of them that `ids` names.
+    fn contexts(&self, ids: Option<Vec<u32>>) -> Result<Vec<&(u32, Context)>, Fault> {
+        let chosen = &self.contexts;
+        if chosen.is_empty() {
+            return Err(Fault::of_client(ErrorCode::Invalid, "no context was chosen"));
+        }
+        let Some(mut ids) = ids else { return Ok(chosen.iter().collect()) };
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        let named: Vec<_> = chosen.iter().filter(|(id, _)| ids.contains(id)).collect();
+        // Each is to be there once, and to be known.
+        if named.is_empty() || named.len() != count {
+            return Err(Fault::of_client(ErrorCode::Invalid, "these contexts were not chosen"));
+        }
+        Ok(named)
+    }
+}
+
+/// The payload of `NBD_CMD_BLOCK_STATUS`: the length that it is about, and ids of contexts.
+fn status_payload(bytes: &[u8]) -> Result<(u64, Vec<u32>), Malformed> {
+    let mut data = Data(bytes);
+    let length = data.u64()?;
+    let mut ids = Vec::new();
+    while !data.0.is_empty() {
+        ids.push(data.u32()?);
+        if ids.len() > crate::limits::MAX_CONTEXTS {
+            return Err(Malformed);
+        }
+    }
+    Ok((length, ids))
+}
+
+fn bad_payload() -> Fault {
+    Fault::of_client(ErrorCode::Invalid, "the payload is malformed")
+}

@@ -1,0 +1,137 @@
+//! Receiving a request with its payload, and deciding whether it can be at all.
+
+use std::io;
+
+use qbm_core::{Access, Buffer, ByteRange};
+
+use super::Connection;
+use super::room::Desk;
+use crate::disk::Fault;
+use crate::export::Export;
+use crate::limits::{MAX_KEPT, MAX_REQUEST, MAX_SKIPPED_PAYLOAD};
+use crate::protocol::{Command, ErrorCode, Request, Style, command_flag as flag};
+use crate::receiver::Receiver;
+
+/// The longest header of a request.
+const MOST_HEADER: usize = 32;
+
+/// A request, wholly received.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) request: Request,
+    pub(crate) payload: Payload,
+}
+
+/// What came after the header.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    None,
+    Bytes(Buffer),
+    /// More than is taken; it was skipped.
+    TooLong,
+}
+
+impl Connection<'_> {
+    /// Receives the next request; `None` if the client disconnects or the server stops.
+    pub(super) fn receive(
+        &self,
+        receiver: &mut Receiver,
+        desk: &mut Desk<'_>,
+    ) -> io::Result<Option<Incoming>> {
+        if self.peer.is_stopping() {
+            return Ok(None);
+        }
+        let (wire, style) = (&*self.peer.wire, self.style);
+        let mut header = [0; MOST_HEADER];
+        let header = &mut header[..Request::header_length(style)];
+        receiver.fill(wire, header)?;
+        let request = Request::parse(header, style).map_err(|_| io::ErrorKind::InvalidData)?;
+        if request.command == Command::Disconnect {
+            return Ok(None);
+        }
+        let length = request.payload_length(style);
+        let payload = match usize::try_from(length) {
+            Ok(0) => Payload::None,
+            Ok(length) if length <= MAX_REQUEST => {
+                let mut buffer = desk.buffer(length);
+                receiver.fill(wire, &mut buffer)?;
+                Payload::Bytes(buffer)
+            }
+            _ if length <= MAX_SKIPPED_PAYLOAD => {
+                receiver.skip(wire, length)?;
+                Payload::TooLong
+            }
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        Ok(Some(Incoming { request, payload }))
+    }
+}
+
+impl Incoming {
+    /// Whether answering it may take so long that another thread had better receive meanwhile.
+    pub(crate) fn may_wait(&self, export: &Export) -> bool {
+        let Request { flags, command, offset, length, .. } = self.request;
+        match command {
+            Command::Read => length > MAX_KEPT as u64 / 2,
+            Command::Write if flags == 0 && length <= MAX_KEPT as u64 / 2 => {
+                let range = ByteRange::checked_new(offset, length);
+                range.is_none_or(|range| export.disk.may_wait(range))
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Checks all of a request but its payload; returns the bytes of the disk that it is about, none for
+/// a flush. `length` is the request's, unless a payload says another.
+///
+/// # Errors
+///
+/// The error that the protocol document wants.
+pub(super) fn check(
+    request: &Request,
+    length: u64,
+    export: &Export,
+    style: Style,
+) -> Result<ByteRange, Fault> {
+    let refuse = |code, what| Err(Fault::of_client(code, what));
+    if request.command == Command::Unknown {
+        return refuse(ErrorCode::Invalid, "the command is not known");
+    }
+    if request.flags & !allowed_flags(request.command, style) != 0 {
+        return refuse(ErrorCode::Invalid, "a flag does not go with the command");
+    }
+    use Command::{Flush, Read, Trim, Write, WriteZeroes};
+    let writes = matches!(request.command, Write | Trim | WriteZeroes);
+    if writes && export.access == Access::Read {
+        return refuse(ErrorCode::NotPermitted, "the export is read-only");
+    }
+    if request.command == Flush {
+        return Ok(ByteRange::new(0, 0));
+    }
+    if request.command == Read && length > MAX_REQUEST as u64 {
+        return refuse(ErrorCode::Invalid, "the request is longer than the largest block size");
+    }
+    match ByteRange::checked_new(request.offset, length) {
+        Some(range) if range.end() <= export.disk.size() => Ok(range),
+        _ if matches!(request.command, Write | WriteZeroes) => {
+            refuse(ErrorCode::NoSpace, "the request is outside the disk")
+        }
+        _ => refuse(ErrorCode::Invalid, "the request is outside the disk"),
+    }
+}
+
+/// "Command flags": FUA goes with every command.
+fn allowed_flags(command: Command, style: Style) -> u16 {
+    let structured = style != Style::Simple;
+    let extended = style == Style::Extended;
+    let if_so = |so, flag| if so { flag } else { 0 };
+    flag::FUA
+        | match command {
+            Command::Read => if_so(structured, flag::DF),
+            Command::Write => if_so(extended, flag::PAYLOAD_LEN),
+            Command::WriteZeroes => flag::NO_HOLE | flag::FAST_ZERO,
+            Command::BlockStatus => flag::REQ_ONE | if_so(extended, flag::PAYLOAD_LEN),
+            _ => 0,
+        }
+}

@@ -1,0 +1,273 @@
+//! "Fixed newstyle negotiation": from the greeting to a session, or to the end.
+//!
+//! The client is a stranger. It can make the server read [`MAX_SKIPPED_OPTION`] bytes for each of
+//! [`MAX_OPTIONS`] options, and hold [`MAX_OPTION`] of them; how long it may take is the business of
+//! whoever accepted it.
+
+mod contexts;
+
+use std::io::{self, IoSlice};
+
+use crate::disk::Context;
+use crate::export::Export;
+use crate::limits::{MAX_NAME, MAX_OPTION, MAX_OPTIONS, MAX_REQUEST, MAX_SKIPPED_OPTION};
+use crate::protocol::{
+    ExportRequest, MAGIC, Malformed, OPTION_MAGIC, Opt, OptionHeader, Rep, Style, handshake_flag,
+    info,
+};
+use crate::receiver::Receiver;
+use crate::wire::{Wire, send_all};
+
+/// What was agreed upon.
+pub(crate) struct Session<'s> {
+    pub(crate) export: &'s Export,
+    pub(crate) style: Style,
+    /// The contexts chosen, with their ids.
+    pub(crate) contexts: Vec<(u32, Context)>,
+    /// With what the client has sent already.
+    pub(crate) receiver: Receiver,
+}
+
+/// The peers of a handshake.
+pub(crate) struct Handshake<'s> {
+    exports: &'s [Export],
+    wire: &'s dyn Wire,
+    receiver: Receiver,
+    /// Whether one more client may be served; if so, it is counted.
+    admit: &'s dyn Fn() -> bool,
+    agreed: Agreed,
+}
+
+/// What has been agreed so far.
+#[derive(Default)]
+struct Agreed {
+    fixed: bool,
+    no_zeroes: bool,
+    style: Style,
+    /// The number of an export, and the contexts chosen for it.
+    contexts: Option<(usize, Vec<(u32, Context)>)>,
+}
+
+/// What follows an option.
+enum Next {
+    /// Another one.
+    Option,
+    /// The transmission, of the export of this number.
+    Serve(usize),
+    /// Nothing.
+    End,
+}
+
+impl<'s> Handshake<'s> {
+    pub(crate) fn new(
+        exports: &'s [Export],
+        wire: &'s dyn Wire,
+        admit: &'s dyn Fn() -> bool,
+    ) -> Self {
+        Self { exports, wire, receiver: Receiver::new(), admit, agreed: Agreed::default() }
+    }
+
+    /// Haggles to the end; `None` if the client has gone in peace.
+    ///
+    /// # Errors
+    ///
+    /// If the wire is broken, or nothing but breaking it is left: after bytes that are not NBD's.
+    pub(crate) fn run(mut self) -> io::Result<Option<Session<'s>>> {
+        self.greet()?;
+        let mut data = Vec::new();
+        for _ in 0..MAX_OPTIONS {
+            let mut header = [0; OptionHeader::LENGTH];
+            self.receiver.fill(self.wire, &mut header)?;
+            let header = OptionHeader::parse(&header).map_err(broken)?;
+            match self.option(header, &mut data)? {
+                Next::Option => {}
+                Next::End => return Ok(None),
+                Next::Serve(number) => return Ok(Some(self.into_session(number))),
+            }
+        }
+        Err(out_of_step())
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        let ours = handshake_flag::FIXED_NEWSTYLE | handshake_flag::NO_ZEROES;
+        let mut greeting = MAGIC.to_be_bytes().to_vec();
+        greeting.extend(OPTION_MAGIC.to_be_bytes());
+        greeting.extend(ours.to_be_bytes());
+        self.send(&greeting)?;
+        let mut theirs = [0; 4];
+        self.receiver.fill(self.wire, &mut theirs)?;
+        let theirs = u32::from_be_bytes(theirs);
+        if theirs & !u32::from(ours) != 0 {
+            // "Client flags": the server must drop a client with flags that it does not know.
+            return Err(out_of_step());
+        }
+        self.agreed.fixed = theirs & u32::from(handshake_flag::FIXED_NEWSTYLE) != 0;
+        self.agreed.no_zeroes = theirs & u32::from(handshake_flag::NO_ZEROES) != 0;
+        Ok(())
+    }
+
+    /// Answers an option; `data` is room for what comes with it.
+    fn option(&mut self, header: OptionHeader, data: &mut Vec<u8>) -> io::Result<Next> {
+        let number = header.number;
+        let known = Opt::from_number(number);
+        if !self.agreed.fixed && known != Some(Opt::ExportName) {
+            return Err(out_of_step());
+        }
+        let length = usize::try_from(header.length).map_err(|_| out_of_step())?;
+        if length > MAX_OPTION {
+            if header.length > MAX_SKIPPED_OPTION || known == Some(Opt::ExportName) {
+                return Err(out_of_step());
+            }
+            self.receiver.skip(self.wire, u64::from(header.length))?;
+            return self.reply(number, Rep::ErrTooBig, b"the option is too long");
+        }
+        data.resize(length, 0);
+        self.receiver.fill(self.wire, data)?;
+        let Some(option) = known else {
+            return self.reply(number, Rep::ErrUnsupported, b"the option is not known");
+        };
+        match option {
+            Opt::ExportName => self.export_name(data),
+            Opt::Info => self.info(number, data, false),
+            Opt::Go => self.info(number, data, true),
+            Opt::ListMetaContext => self.list_contexts(number, data),
+            Opt::SetMetaContext => self.set_contexts(number, data),
+            _ if !data.is_empty() => {
+                self.reply(number, Rep::ErrInvalid, b"the option takes no data")
+            }
+            Opt::Abort => {
+                // A client may go without waiting for this.
+                let _sent = self.reply(number, Rep::Ack, b"");
+                Ok(Next::End)
+            }
+            Opt::List => self.list(number),
+            Opt::StartTls => self.reply(number, Rep::ErrUnsupported, b"there is no TLS here"),
+            Opt::StructuredReply => self.structured_reply(number),
+            Opt::ExtendedHeaders => self.extended_headers(number),
+        }
+    }
+
+    /// `NBD_OPT_EXPORT_NAME`, which cannot be refused but by hanging up.
+    fn export_name(&mut self, name: &[u8]) -> io::Result<Next> {
+        let name = std::str::from_utf8(name).map_err(|_| out_of_step())?;
+        let number = self.find(name).ok_or_else(out_of_step)?;
+        if !(self.admit)() {
+            return Err(out_of_step());
+        }
+        let export = &self.exports[number];
+        let mut reply = export.disk.size().to_be_bytes().to_vec();
+        reply.extend(export.flags(self.agreed.style).to_be_bytes());
+        if !self.agreed.no_zeroes {
+            reply.extend([0; 124]);
+        }
+        self.send(&reply)?;
+        Ok(Next::Serve(number))
+    }
+
+    /// `NBD_OPT_LIST`
+    fn list(&mut self, option: u32) -> io::Result<Next> {
+        for export in self.exports {
+            let length = u32::try_from(export.name.len()).expect("names are short");
+            let mut data = length.to_be_bytes().to_vec();
+            data.extend(export.name.as_bytes());
+            data.extend(export.description.as_bytes());
+            self.send(&Rep::Server.encode(option, &data))?;
+        }
+        self.reply(option, Rep::Ack, b"")
+    }
+
+    /// `NBD_OPT_INFO`, and with `go` `NBD_OPT_GO`
+    fn info(&mut self, option: u32, data: &[u8], go: bool) -> io::Result<Next> {
+        let Ok(request) = ExportRequest::parse(data) else {
+            return self.reply(option, Rep::ErrInvalid, b"the option is malformed");
+        };
+        if request.name.len() > MAX_NAME {
+            return self.reply(option, Rep::ErrTooBig, b"the name is too long");
+        }
+        let Some(number) = self.find(request.name) else {
+            return self.reply(option, Rep::ErrUnknown, b"there is no such export");
+        };
+        if go && !(self.admit)() {
+            return self.reply(option, Rep::ErrPolicy, b"too many clients are served");
+        }
+        for item in infos(&self.exports[number], self.agreed.style, &request.wanted) {
+            self.send(&Rep::Info.encode(option, &item))?;
+        }
+        self.reply(option, Rep::Ack, b"")?;
+        Ok(if go { Next::Serve(number) } else { Next::Option })
+    }
+
+    /// `NBD_OPT_STRUCTURED_REPLY`
+    fn structured_reply(&mut self, option: u32) -> io::Result<Next> {
+        match self.agreed.style {
+            Style::Simple => {
+                self.agreed.style = Style::Structured;
+                self.reply(option, Rep::Ack, b"")
+            }
+            Style::Structured => self.reply(option, Rep::ErrInvalid, b"they are agreed upon"),
+            Style::Extended => {
+                self.reply(option, Rep::ErrExtendedHeaders, b"extended headers are agreed upon")
+            }
+        }
+    }
+
+    /// `NBD_OPT_EXTENDED_HEADERS`, which structured replies are part of
+    fn extended_headers(&mut self, option: u32) -> io::Result<Next> {
+        if self.agreed.style == Style::Extended {
+            return self.reply(option, Rep::ErrInvalid, b"they are agreed upon");
+        }
+        self.agreed.style = Style::Extended;
+        self.reply(option, Rep::Ack, b"")
+    }
+
+    /// The number of the export `name`. The empty name is the first one's too: "the default
+    /// export".
+    fn find(&self, name: &str) -> Option<usize> {
+        let named = self.exports.iter().position(|export| export.name == name);
+        named.or_else(|| (name.is_empty() && !self.exports.is_empty()).then_some(0))
+    }
+
+    fn reply(&mut self, option: u32, reply: Rep, data: &[u8]) -> io::Result<Next> {
+        self.send(&reply.encode(option, data))?;
+        Ok(Next::Option)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        send_all(self.wire, &mut [IoSlice::new(bytes)])
+    }
+
+    fn into_session(self, number: usize) -> Session<'s> {
+        let contexts = self.agreed.contexts.filter(|(of, _)| *of == number);
+        let contexts = contexts.map(|(_, contexts)| contexts).unwrap_or_default();
+        let (export, style) = (&self.exports[number], self.agreed.style);
+        Session { export, style, contexts, receiver: self.receiver }
+    }
+}
+
+/// What a client that wants to know `wanted` is told of `export`: the data of each reply.
+fn infos(export: &Export, style: Style, wanted: &[u16]) -> Vec<Vec<u8>> {
+    let mut told = info::EXPORT.to_be_bytes().to_vec();
+    told.extend(export.disk.size().to_be_bytes());
+    told.extend(export.flags(style).to_be_bytes());
+    let mut sizes = info::BLOCK_SIZE.to_be_bytes().to_vec();
+    let largest = u32::try_from(MAX_REQUEST).expect("32 MiB");
+    for size in [1, 4096, largest] {
+        sizes.extend(u32::to_be_bytes(size));
+    }
+    let mut infos = vec![told, sizes];
+    for (number, text) in [(info::NAME, &export.name), (info::DESCRIPTION, &export.description)] {
+        if wanted.contains(&number) && !text.is_empty() {
+            infos.push([&number.to_be_bytes(), text.as_bytes()].concat());
+        }
+    }
+    infos
+}
+
+/// The client is not, or no longer, in step.
+fn out_of_step() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+fn broken(_: Malformed) -> io::Error {
+    out_of_step()
+}

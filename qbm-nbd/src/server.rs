@@ -1,0 +1,172 @@
+//! The server: accepts clients, gives each a thread, and ends them all when it is told to.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+use crate::connection::{Connection, STACK};
+use crate::export::Export;
+use crate::handshake::Handshake;
+use crate::limits::{Limits, MAX_NAME};
+use crate::listener::{Event, Listener, Stop, wait};
+use crate::peer::Peer;
+use crate::registry::Registry;
+use crate::reports::Reports;
+use crate::statistics::Statistics;
+use crate::wire::{Socket, Wire};
+
+/// How long to wait where no client can be accepted, because there are no more file descriptors or
+/// threads.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Exports, and the clients that see them.
+pub struct Server {
+    exports: Vec<Export>,
+    limits: Limits,
+    registry: Registry,
+    statistics: Arc<Statistics>,
+    reports: Reports,
+}
+
+impl Server {
+    /// A server of `exports`; the first is also the default one. `report` is given a line for each
+    /// failure of a disk, up to [`MAX_REPORTS`](crate::limits::MAX_REPORTS).
+    ///
+    /// # Panics
+    ///
+    /// If there is no export, two have the same name, or a name or description is longer than
+    /// [`MAX_NAME`].
+    pub fn new(
+        exports: Vec<Export>,
+        limits: Limits,
+        report: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        assert!(!exports.is_empty(), "a server has an export");
+        for (index, export) in exports.iter().enumerate() {
+            let texts = [&export.name, &export.description];
+            assert!(texts.iter().all(|text| text.len() <= MAX_NAME), "texts are short");
+            let others = &exports[index + 1..];
+            assert!(others.iter().all(|other| other.name != export.name), "names differ");
+        }
+        Self {
+            exports,
+            registry: Registry::new(limits.clone()),
+            limits,
+            statistics: Arc::default(),
+            reports: Reports(Box::new(report)),
+        }
+    }
+
+    /// What it has done so far; the counts go on.
+    pub fn statistics(&self) -> Arc<Statistics> {
+        Arc::clone(&self.statistics)
+    }
+
+    /// Serves all who come to `listeners`, until it is told to stop. Requests under way are then
+    /// answered, for as long as the client reads the replies and [`Limits::grace`] lasts. When this
+    /// returns, no request is under way and no thread is left.
+    ///
+    /// # Errors
+    ///
+    /// If the listeners cannot be waited for.
+    pub fn serve(&self, listeners: &[Listener], stop: &Stop) -> io::Result<()> {
+        listeners.iter().try_for_each(Listener::set_nonblocking)?;
+        std::thread::scope(|scope| {
+            let ended = self.accept_until(listeners, stop, scope);
+            self.registry.end_all();
+            ended
+        })
+    }
+
+    fn accept_until<'scope>(
+        &'scope self,
+        listeners: &[Listener],
+        stop: &Stop,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> io::Result<()> {
+        let mut exhausted = false;
+        loop {
+            let slow = self.registry.evict_slow(&self.statistics);
+            let patience = match (slow, exhausted) {
+                (Some(slow), true) => Some(slow.min(EXHAUSTED)),
+                (None, true) => Some(EXHAUSTED),
+                (slow, false) => slow,
+            };
+            // While exhausted, only the stop is waited for: a listener would be ready at once.
+            let ready = if exhausted { &[] } else { listeners };
+            match wait(ready, stop, patience)? {
+                Event::Stop => return Ok(()),
+                Event::Look => {}
+            }
+            exhausted = !listeners.iter().all(|listener| self.accept_all(listener, scope));
+        }
+    }
+
+    /// Accepts all who have come; whether that could be done.
+    fn accept_all<'scope>(
+        &'scope self,
+        listener: &Listener,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> bool {
+        loop {
+            match listener.accept() {
+                Ok(socket) => {
+                    if !self.welcome(socket, scope) {
+                        return false;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return true,
+                    // The client was gone before it was accepted.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => return false,
+                },
+            }
+        }
+    }
+
+    /// Gives a client its thread; whether there was one.
+    fn welcome<'scope>(&'scope self, socket: Socket, scope: &'scope Scope<'scope, '_>) -> bool {
+        if socket.prepare(self.limits.send).is_err() {
+            // The client is gone already.
+            return true;
+        }
+        let peer = Arc::new(Peer::new(Box::new(socket)));
+        let number = self.registry.add(Arc::clone(&peer), &self.statistics);
+        let thread = Builder::new().name("nbd-client".to_owned()).stack_size(STACK);
+        let spawned = thread.spawn_scoped(scope, move || self.attend(&peer, number)).is_ok();
+        if !spawned {
+            self.registry.remove(number, &self.statistics);
+        }
+        spawned
+    }
+
+    /// Serves one client on the calling thread, until it goes. Whoever calls this sees to it that
+    /// the wire is not silent for ever.
+    pub fn serve_wire(&self, wire: Box<dyn Wire>) {
+        let peer = Arc::new(Peer::new(wire));
+        let number = self.registry.add(Arc::clone(&peer), &self.statistics);
+        self.attend(&peer, number);
+    }
+
+    fn attend(&self, peer: &Peer, number: u64) {
+        self.statistics.connections.add(1);
+        if catch_unwind(AssertUnwindSafe(|| self.converse(peer, number))).is_err() {
+            self.statistics.panics.add(1);
+        }
+        peer.wire.hang_up();
+        self.registry.remove(number, &self.statistics);
+    }
+
+    fn converse(&self, peer: &Peer, number: u64) {
+        let admit = || self.registry.admit(number, &self.statistics);
+        let handshake = Handshake::new(&self.exports, &*peer.wire, &admit);
+        // A handshake that breaks is the client's affair.
+        if let Ok(Some(session)) = handshake.run() {
+            let operator = (&*self.statistics, &self.reports);
+            Connection::new(session, peer, operator).serve();
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the bytes of a connection come and go through.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// A connection's bytes, in both directions at once. Sockets are one: see [`Socket`].
+pub trait Wire: Send + Sync {
+    /// Receives some bytes, as soon as there are any; 0 means that no more will come.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken.
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends some of the bytes, the first ones, and says how many.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken, or the peer has read nothing for too long.
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Receives no more: a pending [`receive`](Self::receive) returns 0. Replies are still sent.
+    fn stop_receiving(&self);
+
+    /// Breaks the connection: whoever receives or sends returns.
+    fn hang_up(&self);
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// Of a network.
+    Tcp(TcpStream),
+    /// Of this machine.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Makes it ready: a peer that reads nothing for `patience` is an error, small replies are not
+    /// held back, and calls block.
+    pub(crate) fn prepare(&self, patience: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(patience))
+            }
+            Self::Unix(stream) => {
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(patience))
+            }
+        }
+    }
+
+    fn shut(&self, how: Shutdown) {
+        // Fails only where the peer has shut it already.
+        let _shut = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        };
+    }
+}
+
+impl Wire for Socket {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).read(into),
+            Self::Unix(stream) => (&mut &*stream).read(into),
+        }
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write_vectored(parts),
+            Self::Unix(stream) => (&mut &*stream).write_vectored(parts),
+        }
+    }
+
+    fn stop_receiving(&self) {
+        self.shut(Shutdown::Read);
+    }
+
+    fn hang_up(&self) {
+        self.shut(Shutdown::Both);
+    }
+}
+
+/// Sends all of `parts`.
+///
+/// # Errors
+///
+/// Those of [`Wire::send`].
+pub(crate) fn send_all(wire: &dyn Wire, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // Empty parts would end the loop as if the peer took nothing.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match wire.send(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut parts, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
