@@ -36,6 +36,7 @@ Examples:
   qbm io -c 'write -P 7 0 1M' vm.qbm       write through the image, so that it is marked
   qbm backup vm.qbm /backup/vm             full the first time, incremental after that
   qbm restore /backup/vm restored.raw      the newest point, as a raw disk
+  qbm serve --socket vm.sock vm.qbm        let a virtual machine or a backup program attach by NBD
   qbm drill                                kill a writer again and again, and count lost marks";
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +53,7 @@ enum Command {
     Points(commands::points::PointsArgs),
     Restore(commands::restore::RestoreArgs),
     Verify(commands::verify::VerifyArgs),
+    Serve(commands::serve::ServeArgs),
     Drill(drill::DrillArgs),
     #[command(hide = true)]
     DrillWriter(drill::writer::WriterArgs),
@@ -91,6 +93,7 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Points(args) => commands::points::run(&args),
         Command::Restore(args) => commands::restore::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::DrillWriter(args) => drill::writer::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -11,4 +11,5 @@ pub mod map;
 pub mod points;
 pub mod resize;
 pub mod restore;
+pub mod serve;
 pub mod verify;

@@ -1,0 +1,130 @@
+//! `qbm serve`: lets virtual machines and backup programs attach to an image, by NBD.
+
+mod places;
+mod signals;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use futures_executor::block_on;
+use qbm_core::{Access, Error};
+use qbm_nbd::limits::MAX_NAME;
+use qbm_nbd::{Export, Limits, Server, Stop};
+
+use self::places::{PidFile, Place};
+use crate::open::{FileImage, ImageArgs, naming};
+
+/// Let virtual machines and backup programs attach to an image, by NBD
+///
+/// Serves until SIGTERM or SIGINT, and then closes the image cleanly; whatever ends it otherwise, no
+/// mark is lost. SIGUSR1 prints what it has done so far, on standard error. Sockets that systemd
+/// hands over are served too. There is no encryption: keep TCP ports to networks that you trust.
+///
+/// A client has 10 s for its handshake, requests of at most 32 MiB, 16 of them in flight, and 64 MiB
+/// of memory for them.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    places: Places,
+    /// Refuse writes
+    #[arg(short, long)]
+    read_only: bool,
+    /// Let clients see the bitmap NAME, as qemu:dirty-bitmap:NAME; may be repeated
+    #[arg(short = 'B', long, value_name = "NAME")]
+    bitmap: Vec<String>,
+    /// The name that clients ask for; they may always ask for the empty one
+    #[arg(short = 'x', long, value_name = "NAME", default_value = "", value_parser = short_text)]
+    export_name: String,
+    /// Text about the export, for people
+    #[arg(short = 'D', long, value_name = "TEXT", default_value = "", value_parser = short_text)]
+    description: String,
+    /// Serve at most N clients at a time
+    #[arg(short = 'e', long, value_name = "N", default_value = "64", value_parser = connections)]
+    max_connections: u16,
+    /// Write the process id to FILE once clients can connect
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+}
+
+/// Where clients connect.
+#[derive(Args, Debug)]
+pub(super) struct Places {
+    /// Listen on a Unix socket at PATH
+    #[arg(short = 'k', long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Listen on the TCP port N; 0 takes a free one
+    #[arg(short, long, value_name = "N")]
+    port: Option<u16>,
+    /// The address of the TCP port
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1", requires = "port")]
+    bind: String,
+}
+
+fn short_text(text: &str) -> Result<String, String> {
+    if text.len() > MAX_NAME {
+        return Err(format!("it is longer than {MAX_NAME} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
+fn connections(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(count @ 1..=4096) => Ok(count),
+        _ => Err("it is not a number from 1 to 4096".to_owned()),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// If nothing can be served, or the image cannot be closed cleanly.
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // First of all, so that every thread leaves them to the one that waits for them.
+    signals::block()?;
+    let places = places::open(&args.places)?;
+    let access = if args.read_only { Access::Read } else { Access::Write };
+    let image = args.image.open(access, false)?;
+    check_bitmaps(&image, &args.bitmap).map_err(naming(&args.image.image))?;
+    let image = Arc::new(image);
+    let served = serve(args, Arc::clone(&image), places);
+    let image = Arc::into_inner(image).expect("the server has given it back");
+    // Closed either way.
+    let closed = block_on(image.close());
+    served?;
+    closed.map_err(naming(&args.image.image))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_bitmaps(image: &FileImage, wanted: &[String]) -> Result<(), Error> {
+    let bitmaps = block_on(image.bitmaps());
+    let missing = wanted.iter().find(|name| bitmaps.iter().all(|bitmap| bitmap.name != **name));
+    missing.map_or(Ok(()), |name| Err(Error::BitmapNotFound(name.clone())))
+}
+
+fn serve(args: &ServeArgs, image: Arc<FileImage>, places: Vec<Place>) -> anyhow::Result<()> {
+    let export = Export {
+        name: args.export_name.clone(),
+        description: args.description.clone(),
+        access: image.access(),
+        disk: image,
+        bitmaps: args.bitmap.clone(),
+    };
+    let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
+    let name = args.image.image.display().to_string();
+    let report = move |line: &str| eprintln!("qbm: {name}: {line}");
+    let server = Server::new(vec![export], limits, report);
+    let (stopper, stop) = Stop::new().context("stopping")?;
+    signals::watch(stopper, server.statistics()).context("signals")?;
+    let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
+    for place in &places {
+        println!("serving {}", place.address(&args.export_name));
+    }
+    let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
+    server.serve(&listeners, &stop).context("waiting for clients")
+}

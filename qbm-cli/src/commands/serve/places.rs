@@ -1,0 +1,170 @@
+//! Where clients connect, and the files that say so while the server runs.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use listenfd::ListenFd;
+use qbm_nbd::Listener;
+
+use super::Places;
+
+/// A socket that clients connect to.
+pub(super) struct Place {
+    listener: Listener,
+    /// The socket that we have made, and remove at the end.
+    file: Option<SocketFile>,
+}
+
+/// Opens all that the command line asks for, and takes what systemd hands over.
+///
+/// # Errors
+///
+/// If one cannot be opened, or there is none.
+pub(super) fn open(places: &Places) -> anyhow::Result<Vec<Place>> {
+    let mut opened = inherited().context("sockets from systemd")?;
+    if let Some(path) = &places.socket {
+        let listener = bind_unix(path).with_context(|| path.display().to_string())?;
+        let file = Some(SocketFile(path.clone()));
+        opened.push(Place { listener: Listener::Unix(listener), file });
+    }
+    if let Some(port) = places.port {
+        let address = (places.bind.as_str(), port);
+        let listener = TcpListener::bind(address);
+        let listener = listener.with_context(|| format!("{}:{port}", places.bind))?;
+        opened.push(Place { listener: Listener::Tcp(listener), file: None });
+    }
+    if opened.is_empty() {
+        bail!("nobody could connect: give --socket PATH or --port N");
+    }
+    Ok(opened)
+}
+
+/// The sockets that systemd hands over, if it does: `sd_listen_fds(3)`.
+fn inherited() -> io::Result<Vec<Place>> {
+    let mut handed = ListenFd::from_env();
+    let mut places = Vec::new();
+    for index in 0..handed.len() {
+        let listener = match handed.take_unix_listener(index) {
+            Ok(listener) => listener.map(Listener::Unix),
+            Err(_) => handed.take_tcp_listener(index)?.map(Listener::Tcp),
+        };
+        places.extend(listener.map(|listener| Place { listener, file: None }));
+    }
+    Ok(places)
+}
+
+/// A socket at `path`, in place of one that a killed server has left.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path)? => {
+            fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        done => done,
+    }
+}
+
+/// Whether `path` is a socket on which nobody listens.
+fn is_abandoned(path: &Path) -> io::Result<bool> {
+    let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    Ok(is_socket && UnixStream::connect(path).is_err_and(refused))
+}
+
+impl Place {
+    /// Its address in the form of the NBD project's `doc/uri.md`.
+    pub(super) fn address(&self, export: &str) -> String {
+        let export = escaped(export.as_bytes());
+        match &self.listener {
+            Listener::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("nbd://{address}/{export}"),
+                Err(_) => format!("nbd:///{export}"),
+            },
+            Listener::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                let path = path.map(|path| escaped(path.as_os_str().as_encoded_bytes()));
+                format!("nbd+unix:///{export}?socket={}", path.unwrap_or_default())
+            }
+        }
+    }
+
+    /// The listener, and what is to live as long as it is used.
+    pub(super) fn split(self) -> (Listener, Option<SocketFile>) {
+        (self.listener, self.file)
+    }
+}
+
+/// `bytes` as a part of a URI.
+fn escaped(bytes: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let escape = |byte: &u8| match *byte {
+        byte if plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    bytes.iter().map(escape).collect()
+}
+
+/// The name of a socket, which is removed with it.
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _removed = fs::remove_file(&self.0);
+    }
+}
+
+/// A file with our process id, for as long as we run.
+pub(super) struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// If that fails.
+    pub(super) fn write(path: &Path) -> anyhow::Result<Self> {
+        fs::write(path, format!("{}\n", std::process::id()))
+            .with_context(|| path.display().to_string())?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _removed = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_bytes_that_a_uri_cannot_have() {
+        assert_eq!(escaped(b"vm-1/a_b.c~"), "vm-1/a_b.c~");
+        assert_eq!(escaped("a b?&\u{e9}%".as_bytes()), "a%20b%3F%26%C3%A9%25");
+    }
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
+        fs::write(&file, "precious").unwrap();
+        assert_eq!(bind_unix(&file).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+        let first = bind_unix(&socket).unwrap();
+        assert_eq!(bind_unix(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let second = bind_unix(&socket).unwrap();
+        UnixStream::connect(&socket).unwrap();
+        drop(second);
+    }
+}
