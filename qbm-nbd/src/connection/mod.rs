@@ -113,7 +113,7 @@ impl<'s> Connection<'s> {
                 return self.turns.end();
             };
             let call = self.whom_to_call(&incoming, &receiver);
-            if self.turns.put(receiver, call) {
+            if !self.turns.put(receiver, call) {
                 self.add_thread(scope);
             }
             let answered = self.answer(incoming, &mut desk);

@@ -81,6 +81,10 @@ impl Turns {
             }
             if let Some(receiver) = state.receiver.take() {
                 state.taken += 1;
+                if state.watch == Watch::Absent && state.asleep > 0 {
+                    // The next follower keeps watch.
+                    self.call.notify_one();
+                }
                 return Some(receiver);
             }
             state.asleep += 1;
@@ -93,14 +97,15 @@ impl Turns {
         }
     }
 
-    /// Puts the receiver down. Returns whether a follower was called and there is none.
+    /// Puts the receiver down. Returns whether there is a follower; without one it lies there until
+    /// a thread is done with its work, however long that takes.
     pub(crate) fn put(&self, receiver: Receiver, call: Call) -> bool {
         let mut state = self.lock();
         state.receiver = Some(receiver);
         let others = state.asleep - usize::from(state.watch != Watch::Absent);
         match (call, state.watch) {
             (Call::Follower, _) if others > 0 => self.call.notify_one(),
-            (Call::Follower, Watch::Absent) => return !state.over,
+            (_, Watch::Absent) => return state.asleep > 0 || state.over,
             (Call::Follower, _) => {
                 state.watch = Watch::Called;
                 self.watch.notify_one();
@@ -109,9 +114,9 @@ impl Turns {
                 state.watch = Watch::Looking;
                 self.watch.notify_one();
             }
-            (Call::Nobody, _) => {}
+            (Call::Nobody, Watch::Looking | Watch::Called) => {}
         }
-        false
+        true
     }
 
     /// Nothing is received any more. What is worked on goes on.
@@ -143,10 +148,6 @@ impl Turns {
             state.watch = Watch::Resting;
         }
         state.watch = Watch::Absent;
-        if state.asleep > 1 {
-            // Another follower keeps watch from now on.
-            self.call.notify_one();
-        }
         state
     }
 

@@ -1,0 +1,163 @@
+//! What a client can make grow, up to its limit and one step further.
+
+use std::io::Write;
+
+use qbm_nbd::Limits;
+use qbm_nbd::limits::{
+    MAX_OPTION, MAX_OPTIONS, MAX_REQUEST, MAX_SKIPPED_OPTION, MAX_SKIPPED_PAYLOAD,
+};
+
+use super::client::{
+    Ask, Client, EINVAL, cmd, export_request, meta_request, opt, option_header, rep, string,
+};
+use super::memory::{MemoryDisk, SIZE, served};
+
+/// Bad inputs, 60: a length that is a lie, or more than anybody needs.
+#[test]
+fn an_option_that_is_too_long_is_refused_or_hung_up_on() {
+    let (_disk, server) = served();
+    let mut client = Client::greeted(&server);
+    let longest = vec![b'x'; MAX_OPTION];
+    client.refused(4711, &longest, rep::ERR_UNSUP);
+    let too_long = vec![b'x'; MAX_OPTION + 1];
+    for option in [opt::LIST, opt::INFO, opt::GO, opt::SET_META_CONTEXT, 4711] {
+        client.refused(option, &too_long, rep::ERR_TOO_BIG);
+    }
+    client.send(&option_header(opt::EXPORT_NAME, u32::try_from(too_long.len()).unwrap()));
+    client.hung_up();
+    for length in [MAX_SKIPPED_OPTION + 1, 32 << 20, 0x8000_0000, u32::MAX] {
+        for option in [opt::EXPORT_NAME, opt::GO, opt::LIST, 4711] {
+            let mut client = Client::greeted(&server);
+            client.send(&option_header(option, length));
+            client.hung_up();
+        }
+    }
+}
+
+#[test]
+fn the_longest_option_that_is_skipped_is_answered() {
+    let (_disk, server) = served();
+    let mut client = Client::greeted(&server);
+    let longest = usize::try_from(MAX_SKIPPED_OPTION).unwrap();
+    client.refused(opt::GO, &vec![0; longest], rep::ERR_TOO_BIG);
+}
+
+/// Bad inputs, 60: a name that is longer than the data around it, or than names may be.
+#[test]
+fn a_name_that_is_too_long_is_refused() {
+    let (_disk, server) = served();
+    let mut client = Client::greeted(&server);
+    let name = "n".repeat(4096);
+    for option in [opt::INFO, opt::GO] {
+        client.refused(option, &export_request(&name, &[]), rep::ERR_UNKNOWN);
+        client.refused(option, &export_request(&(name.clone() + "n"), &[]), rep::ERR_TOO_BIG);
+        let mut lie = string("disk");
+        lie[..4].copy_from_slice(&u32::MAX.to_be_bytes());
+        client.refused(option, &lie, rep::ERR_INVALID);
+    }
+}
+
+/// Bad inputs, 61: an endless handshake.
+#[test]
+fn options_are_limited_in_number() {
+    let (_disk, server) = served();
+    let mut client = Client::greeted(&server);
+    for _ in 0..MAX_OPTIONS {
+        client.in_step();
+    }
+    client.hung_up();
+    // 10,000 of them, of which no more than the first are answered.
+    let mut client = Client::greeted(&server);
+    let flood = option_header(4711, 0).repeat(10_000);
+    // The server may hang up before it has all come.
+    let _sent = client.stream.write_all(&flood);
+    for _ in 0..MAX_OPTIONS {
+        assert_eq!(client.option_reply(4711).0, rep::ERR_UNSUP);
+    }
+    client.hung_up();
+}
+
+/// Bad inputs, 62.
+#[test]
+fn contexts_are_limited_in_number() {
+    use qbm_core::Access;
+    use qbm_nbd::{Export, Server};
+    let bitmaps: Vec<_> = (0..20).map(|number| format!("b{number}")).collect();
+    let names: Vec<_> = bitmaps.iter().map(|name| format!("qemu:dirty-bitmap:{name}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let export = Export {
+        name: String::new(),
+        description: String::new(),
+        disk: MemoryDisk::new(),
+        access: Access::Read,
+        bitmaps,
+    };
+    let server = std::sync::Arc::new(Server::new(vec![export], Limits::default(), |_| {}));
+    let mut client = Client::greeted(&server);
+    client.ask_option(opt::STRUCTURED_REPLY, b"");
+    client.refused(opt::SET_META_CONTEXT, &meta_request("", &names[..17]), rep::ERR_TOO_BIG);
+    client.option(opt::SET_META_CONTEXT, &meta_request("", &names[..16]));
+    for _ in 0..16 {
+        assert_eq!(client.option_reply(opt::SET_META_CONTEXT).0, rep::META_CONTEXT);
+    }
+    assert_eq!(client.option_reply(opt::SET_META_CONTEXT).0, rep::ACK);
+}
+
+/// Bad inputs, 65: longer than the largest block size that the client was told of.
+#[test]
+fn a_request_that_is_too_long_is_refused_and_the_next_understood() {
+    let (disk, server) = served();
+    let mut client = Client::simple(&server);
+    let longest = vec![9; MAX_REQUEST];
+    let ask = Ask::new(cmd::WRITE, 0, MAX_REQUEST as u64);
+    client.send(&ask.compact());
+    client.send(&longest);
+    assert_eq!(client.simple_reply(&ask), 0);
+    assert_eq!(client.ask(&Ask::new(cmd::READ, 0, MAX_REQUEST as u64)), 0);
+    assert!(client.take(MAX_REQUEST) == longest);
+    assert_eq!(client.ask(&Ask::new(cmd::READ, 0, MAX_REQUEST as u64 + 1)), EINVAL);
+    for length in [MAX_REQUEST as u64 + 1, MAX_SKIPPED_PAYLOAD] {
+        let ask = Ask::new(cmd::WRITE, SIZE / 2, length);
+        client.send(&ask.compact());
+        client.send(&vec![8; usize::try_from(length).unwrap()]);
+        assert_eq!(client.simple_reply(&ask), EINVAL);
+    }
+    assert_eq!(disk.contents(SIZE / 2, 1), [0], "nothing of it was written");
+    assert_eq!(client.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0);
+    client.send(&Ask::new(cmd::WRITE, 0, MAX_SKIPPED_PAYLOAD + 1).compact());
+    client.hung_up();
+}
+
+/// Bad inputs, 69: many requests at once, all with one cookie, each answered once.
+#[test]
+fn a_hundred_thousand_requests_with_one_cookie_are_answered() {
+    const COUNT: usize = 100_000;
+    let (_disk, server) = served();
+    let mut client = Client::simple(&server);
+    let ask = Ask::new(cmd::READ, 0, 1).cookie(5);
+    let mut sending = client.stream.try_clone().unwrap();
+    let flood = std::thread::spawn(move || sending.write_all(&ask.compact().repeat(COUNT)));
+    for _ in 0..COUNT {
+        assert_eq!(client.simple_reply(&ask), 0);
+        client.take(1);
+    }
+    flood.join().unwrap().unwrap();
+    client.disconnect();
+}
+
+#[test]
+fn more_clients_than_may_be_served_are_refused() {
+    let disk = MemoryDisk::new();
+    let server = disk.server(Limits { connections: 2, ..Limits::default() });
+    let first = Client::simple(&server);
+    let _second = Client::simple(&server);
+    let mut third = Client::greeted(&server);
+    third.refused(opt::GO, &export_request("", &[]), rep::ERR_POLICY);
+    let mut fourth = Client::greeted(&server);
+    fourth.option(opt::EXPORT_NAME, b"");
+    fourth.hung_up();
+    assert_eq!(server.statistics().refused.get(), 2);
+    first.disconnect();
+    assert_eq!(server.statistics().serving.get(), 1);
+    third.go("");
+}
