@@ -17,9 +17,12 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 8] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
+    // Clients of the server that are not QEMU's.
+    Tool { program: "nbdinfo", package: "libnbd-bin" },
+    Tool { program: "nbdsh", package: "python3-libnbd" },
     // The file system that the power is cut under: made, attached, and shut down.
     Tool { program: "mke2fs", package: "e2fsprogs" },
     Tool { program: "losetup", package: "mount" },
