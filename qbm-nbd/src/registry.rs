@@ -40,8 +40,8 @@ impl State {
     /// Hangs up on a client. It is forgotten here at once, so that it counts no longer.
     fn evict(&mut self, number: u64, statistics: &Statistics) {
         if let Some(client) = self.clients.remove(&number) {
-            client.peer.wire.hang_up();
             statistics.evicted.add(1);
+            client.peer.wire.hang_up();
         }
     }
 }
