@@ -84,8 +84,17 @@ impl Served {
     /// # Panics
     ///
     /// If it is gone.
-    pub fn stop(mut self) -> (ExitStatus, String) {
+    pub fn stop(self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it ends: how it did, and what it complained about.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn wait(mut self) -> (ExitStatus, String) {
         self.end()
     }
 

@@ -154,12 +154,12 @@ fn a_slow_handshake_is_cut_off() {
     assert_eq!(served.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0, "who is served is not cut off");
 }
 
-/// Bad inputs, 67: 1,000 sockets that say nothing.
+/// Bad inputs, 67: sockets that say nothing, many more than may be in their handshake.
 #[test]
-fn a_thousand_stalled_clients_do_not_keep_an_honest_one_from_being_served() {
+fn many_stalled_clients_do_not_keep_an_honest_one_from_being_served() {
     let server = Listening::new(Limits::default());
     let connect = |_| UnixStream::connect(&server.socket).unwrap();
-    let stalled: Vec<_> = (0..960).map(connect).collect();
+    let stalled: Vec<_> = (0..500).map(connect).collect();
     let begun = Instant::now();
     let mut client = server.client();
     assert_eq!(client.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0);

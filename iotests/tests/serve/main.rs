@@ -1,0 +1,55 @@
+//! `qbm serve` with the clients that people use: QEMU's tools, libnbd's, and those that go astray.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod clients;
+mod crashes;
+mod places;
+mod status;
+
+use std::path::Path;
+
+use iotests::{Finished, qbm, run, tool};
+
+const MIB: u64 = 1 << 20;
+
+/// Runs an installed program in `folder`.
+fn in_folder(folder: &Path, program: &str, arguments: &[&str]) -> Finished {
+    run(tool(program).current_dir(folder).args(arguments))
+}
+
+/// Runs ours.
+fn ours(folder: &Path, arguments: &[&str]) -> Finished {
+    run(qbm().current_dir(folder).args(arguments))
+}
+
+/// qemu-io commands, on what is served at `uri`.
+fn qemu_io(folder: &Path, uri: &str, commands: &[&str]) -> Finished {
+    let mut arguments = vec!["-f", "raw"];
+    arguments.extend(commands.iter().flat_map(|command| ["-c", command]));
+    arguments.push(uri);
+    in_folder(folder, "qemu-io", &arguments).success()
+}
+
+/// Python code with a handle `h` of libnbd, and the address of what is served as `uri`.
+fn nbdsh(folder: &Path, uri: &str, script: &str) -> Finished {
+    let script = format!("uri = {uri:?}\n{script}");
+    let mut command = tool("nbdsh");
+    // With the system's Python, which has the module, not one that comes before it in the path.
+    command.env("PATH", "/usr/bin:/bin");
+    run(command.current_dir(folder).args(["-c", &script])).success()
+}
+
+/// The granules of 64 KiB that the bitmap `nightly` of `vm.qbm` marks.
+fn marked(folder: &Path) -> Vec<u64> {
+    let map = ours(folder, &["map", "--bitmap", "nightly", "--output", "json", "vm.qbm"]);
+    let map = map.success().json();
+    let dirty = map.as_array().unwrap().iter().filter(|extent| extent["dirty"] == true);
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    let granules = dirty.flat_map(|extent| {
+        let (start, length) = (number(&extent["start"]), number(&extent["length"]));
+        start / GRANULE..(start + length).div_ceil(GRANULE)
+    });
+    granules.collect()
+}
+
+const GRANULE: u64 = 64 << 10;
