@@ -42,7 +42,42 @@ fn a_socket_and_a_port_serve_the_same_disk() {
     }
 }
 
-/// Two sockets from systemd: those are used, whatever the command line says besides.
+/// When the command returns, clients can connect; the server is nobody's child, and stops as ever.
+#[test]
+fn a_server_in_the_background_serves_when_the_command_returns() {
+    let folder = folder_with_image(MIB);
+    let folder = folder.path();
+    let arguments =
+        ["serve", "--fork", "--pid-file", "pid", "--socket", "s", "-x=--fork", "vm.qbm"];
+    let told = ours(folder, &arguments).success();
+    assert_eq!(
+        (told.stdout.as_str(), told.stderr.as_str()),
+        ("serving nbd+unix:///--fork?socket=s\n", "")
+    );
+    qemu_io(folder, "nbd+unix:///?socket=s", &["write -P 7 0 4k", "read -P 7 0 4k"]);
+    let pid = fs::read_to_string(folder.join("pid")).unwrap();
+    let process = format!("/proc/{}", pid.trim());
+    let status = fs::read_to_string(format!("{process}/stat")).unwrap();
+    let fields: Vec<_> = status.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    assert_eq!(fields[3], pid.trim(), "it leads a session of its own");
+    in_folder(folder, "kill", &[pid.trim()]).success();
+    // Whoever has inherited it may not have looked at how it ended.
+    let runs =
+        || fs::read_to_string(format!("{process}/stat")).is_ok_and(|it| !it.contains(") Z "));
+    let begun = Instant::now();
+    while runs() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not end");
+        std::thread::yield_now();
+    }
+    assert!(!folder.join("s").exists());
+    let descriptor = fs::read_to_string(folder.join("vm.qbm")).unwrap();
+    assert!(!descriptor.contains("ext-hard-"), "closed cleanly: {descriptor}");
+    let refused =
+        ours(folder, &["serve", "--socket", "s", "vm.qbm", "--fork", "-B", "none"]).code(1);
+    assert!(refused.stderr.contains("'none' not found"), "{}", refused.stderr);
+}
+
+/// A socket from systemd is served, without any on the command line.
 #[test]
 fn sockets_that_are_handed_over_are_served() {
     let folder = folder_with_image(MIB);
@@ -74,7 +109,7 @@ fn statistics_are_told_when_they_are_asked_for() {
     };
     assert_eq!(count("bytes read").as_deref(), Some("4096"), "{told}");
     assert_eq!(count("bytes of these").as_deref(), Some("131072"), "{told}");
-    assert_eq!(count("clients served now").as_deref(), Some("0"), "{told}");
+    assert_eq!(count("connections ended by a bug").as_deref(), Some("0"), "{told}");
 }
 
 /// A killed server leaves its socket; the next one takes it. A socket in use is not taken.

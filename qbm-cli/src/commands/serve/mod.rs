@@ -1,5 +1,6 @@
 //! `qbm serve`: lets virtual machines and backup programs attach to an image, by NBD.
 
+mod fork;
 mod places;
 mod signals;
 
@@ -49,6 +50,13 @@ pub struct ServeArgs {
     /// Write the process id to FILE once clients can connect
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// Return once clients can connect, and serve in the background; what would be told on standard
+    /// error is then lost
+    #[arg(long)]
+    fork: bool,
+    /// This is the process in the background
+    #[arg(long, hide = true)]
+    forked: bool,
 }
 
 /// Where clients connect.
@@ -85,7 +93,12 @@ fn connections(text: &str) -> Result<u16, String> {
 ///
 /// If nothing can be served, or the image cannot be closed cleanly.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    // First of all, so that every thread leaves them to the one that waits for them.
+    if args.forked {
+        fork::leave_terminal().context("--fork")?;
+    } else if args.fork {
+        return fork::start();
+    }
+    // Before all else, so that every thread leaves them to the one that waits for them.
     signals::block()?;
     let places = places::open(&args.places)?;
     let access = if args.read_only { Access::Read } else { Access::Write };
@@ -124,6 +137,9 @@ fn serve(args: &ServeArgs, image: Arc<FileImage>, places: Vec<Place>) -> anyhow:
     let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
     for place in &places {
         println!("serving {}", place.address(&args.export_name));
+    }
+    if args.forked {
+        fork::detach().context("--fork")?;
     }
     let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
     server.serve(&listeners, &stop).context("waiting for clients")
