@@ -1,4 +1,4 @@
-//! The tour of the README, run as it is printed.
+//! The tour of the README and the recipes for serving, run as they are printed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -9,9 +9,31 @@ use iotests::{qbm, run, tool};
 /// The shell blocks of the section that begins with `heading`.
 fn blocks(readme: &str, heading: &str) -> String {
     let section = readme.split_once(heading).unwrap().1;
-    let section = section.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    blocks.collect()
+    all_blocks(section.split("\n## ").next().unwrap().split("\n### ").next().unwrap())
+}
+
+/// The shell blocks of a text.
+fn all_blocks(text: &str) -> String {
+    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// A script that runs `steps` with our program as `qbm`.
+fn script(steps: &str) -> String {
+    format!("set -e\nqbm() {{ {} \"$@\"; }}\n{steps}", qbm().get_program().to_str().unwrap())
+}
+
+#[test]
+fn the_recipes_for_serving_run_as_they_are_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/serving.md")).unwrap();
+    let script = script(&all_blocks(&page));
+    let folder = tempfile::tempdir().unwrap();
+    let said = run(tool("bash").current_dir(folder.path()).args(["-c", &script])).success().stdout;
+    for expected in
+        ["qemu:dirty-bitmap:nightly", "1179648   0.4%   1 dirty", "268435456 100.0%   0 clean"]
+    {
+        assert!(said.contains(expected), "{expected:?} is not in: {said}");
+    }
 }
 
 #[test]
@@ -23,17 +45,16 @@ fn the_tour_runs_as_it_is_printed() {
     // The build is done, and the one thing a reader has to fill in is the name of a point.
     let (_build, steps) = tour.split_once('\n').unwrap();
     let first = "$(qbm points points | head -n 1 | cut -d ' ' -f 1)";
-    let script = format!(
-        "set -e\nqbm() {{ {} \"$@\"; }}\n{}",
-        qbm().get_program().to_str().unwrap(),
-        steps.replace("FIRST-POINT", first)
-    );
+    let script = script(&steps.replace("FIRST-POINT", first));
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root.join("docs"), folder.path().join("docs")).unwrap();
     let said = run(tool("bash").current_dir(folder.path()).args(["-c", &script])).success().stdout;
-    for expected in
-        ["full of \"backup\"", "incremental of \"backup\": 1 MiB of 1 GiB dirty", "sound"]
-    {
+    for expected in [
+        "full of \"backup\"",
+        "incremental of \"backup\": 1 MiB of 1 GiB dirty",
+        "sound",
+        "65536    1  dirty",
+    ] {
         assert!(said.contains(expected), "{expected:?} is not in: {said}");
     }
 }

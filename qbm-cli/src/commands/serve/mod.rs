@@ -47,7 +47,7 @@ pub struct ServeArgs {
     /// Serve at most N clients at a time
     #[arg(short = 'e', long, value_name = "N", default_value = "64", value_parser = connections)]
     max_connections: u16,
-    /// Write the process id to FILE once clients can connect
+    /// Write the process id to FILE once clients can connect; it is removed when the image is closed
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Return once clients can connect, and serve in the background; what would be told on standard
@@ -104,6 +104,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let access = if args.read_only { Access::Read } else { Access::Write };
     let image = args.image.open(access, false)?;
     check_bitmaps(&image, &args.bitmap).map_err(naming(&args.image.image))?;
+    // Removed when the image is closed, so that others can wait for that.
+    let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
     let image = Arc::new(image);
     let served = serve(args, Arc::clone(&image), places);
     let image = Arc::into_inner(image).expect("the server has given it back");
@@ -134,7 +136,6 @@ fn serve(args: &ServeArgs, image: Arc<FileImage>, places: Vec<Place>) -> anyhow:
     let server = Server::new(vec![export], limits, report);
     let (stopper, stop) = Stop::new().context("stopping")?;
     signals::watch(stopper, server.statistics()).context("signals")?;
-    let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
     for place in &places {
         println!("serving {}", place.address(&args.export_name));
     }
