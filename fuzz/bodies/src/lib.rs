@@ -10,6 +10,7 @@ mod directory;
 mod gate;
 mod input;
 mod language;
+mod nbd;
 mod operations;
 mod points;
 mod recovery;
@@ -19,6 +20,7 @@ pub use bits::bits;
 pub use descriptor::descriptor;
 pub use gate::gate;
 pub use language::language;
+pub use nbd::{handshake, transmission};
 pub use operations::operations;
 pub use points::points;
 pub use recovery::recovery;
@@ -33,6 +35,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("descriptor", descriptor),
     ("gate", gate),
     ("language", language),
+    ("nbd_handshake", handshake),
+    ("nbd_transmission", transmission),
     ("operations", operations),
     ("points", points),
     ("recovery", recovery),
