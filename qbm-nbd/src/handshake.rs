@@ -15,7 +15,7 @@ use crate::protocol::{
     ExportRequest, MAGIC, Malformed, OPTION_MAGIC, Opt, OptionHeader, Rep, Style, handshake_flag,
     info,
 };
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, Source};
 use crate::wire::{Wire, send_all};
 
 /// What was agreed upon.
@@ -77,7 +77,7 @@ impl<'s> Handshake<'s> {
         let mut data = Vec::new();
         for _ in 0..MAX_OPTIONS {
             let mut header = [0; OptionHeader::LENGTH];
-            self.receiver.fill(self.wire, &mut header)?;
+            self.receiver.fill(&Handshaking(self.wire), &mut header)?;
             let header = OptionHeader::parse(&header).map_err(broken)?;
             match self.option(header, &mut data)? {
                 Next::Option => {}
@@ -95,7 +95,7 @@ impl<'s> Handshake<'s> {
         greeting.extend(ours.to_be_bytes());
         self.send(&greeting)?;
         let mut theirs = [0; 4];
-        self.receiver.fill(self.wire, &mut theirs)?;
+        self.receiver.fill(&Handshaking(self.wire), &mut theirs)?;
         let theirs = u32::from_be_bytes(theirs);
         if theirs & !u32::from(ours) != 0 {
             // "Client flags": the server must drop a client with flags that it does not know.
@@ -118,11 +118,11 @@ impl<'s> Handshake<'s> {
             if header.length > MAX_SKIPPED_OPTION || known == Some(Opt::ExportName) {
                 return Err(out_of_step());
             }
-            self.receiver.skip(self.wire, u64::from(header.length))?;
+            self.receiver.skip(&Handshaking(self.wire), u64::from(header.length))?;
             return self.reply(number, Rep::ErrTooBig, b"the option is too long");
         }
         data.resize(length, 0);
-        self.receiver.fill(self.wire, data)?;
+        self.receiver.fill(&Handshaking(self.wire), data)?;
         let Some(option) = known else {
             return self.reply(number, Rep::ErrUnsupported, b"the option is not known");
         };
@@ -261,6 +261,15 @@ fn infos(export: &Export, style: Style, wanted: &[u16]) -> Vec<Vec<u8>> {
         }
     }
     infos
+}
+
+/// The wire itself: each reply has been sent before the next option is waited for.
+struct Handshaking<'s>(&'s dyn Wire);
+
+impl Source for Handshaking<'_> {
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.receive(into)
+    }
 }
 
 /// The client is not, or no longer, in step.

@@ -2,7 +2,15 @@
 
 use std::io;
 
-use crate::wire::Wire;
+/// Where the bytes come from.
+pub(crate) trait Source {
+    /// Receives some bytes, as soon as there are any; 0 means that no more will come.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken.
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<usize>;
+}
 
 /// Bytes that one call may bring beyond those asked for: some dozens of requests, or a few with
 /// short payloads.
@@ -31,17 +39,17 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::UnexpectedEof`] if the peer sends no more, and those of the wire.
-    pub(crate) fn fill(&mut self, wire: &dyn Wire, into: &mut [u8]) -> io::Result<()> {
+    /// [`io::ErrorKind::UnexpectedEof`] if the peer sends no more, and those of the source.
+    pub(crate) fn fill(&mut self, source: &impl Source, into: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < into.len() {
             if self.has_more() {
                 filled += self.take(&mut into[filled..]);
             } else if into.len() - filled >= AHEAD {
                 // Straight to where it belongs.
-                filled += some(wire, &mut into[filled..])?;
+                filled += some(source, &mut into[filled..])?;
             } else {
-                self.receive(wire)?;
+                self.receive(source)?;
             }
         }
         Ok(())
@@ -52,10 +60,10 @@ impl Receiver {
     /// # Errors
     ///
     /// As for [`fill`](Self::fill).
-    pub(crate) fn skip(&mut self, wire: &dyn Wire, mut count: u64) -> io::Result<()> {
+    pub(crate) fn skip(&mut self, source: &impl Source, mut count: u64) -> io::Result<()> {
         while count > 0 {
             if !self.has_more() {
-                self.receive(wire)?;
+                self.receive(source)?;
             }
             let here = self.end - self.start;
             let skipped = usize::try_from(count).map_or(here, |count| count.min(here));
@@ -73,17 +81,17 @@ impl Receiver {
     }
 
     /// Receives, once all has been taken.
-    fn receive(&mut self, wire: &dyn Wire) -> io::Result<()> {
-        self.end = some(wire, &mut self.bytes)?;
+    fn receive(&mut self, source: &impl Source) -> io::Result<()> {
+        self.end = some(source, &mut self.bytes)?;
         self.start = 0;
         Ok(())
     }
 }
 
 /// Receives at least one byte.
-fn some(wire: &dyn Wire, into: &mut [u8]) -> io::Result<usize> {
+fn some(source: &impl Source, into: &mut [u8]) -> io::Result<usize> {
     loop {
-        match wire.receive(into) {
+        match source.receive_some(into) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,

@@ -1,10 +1,11 @@
 //! Answering a request: what is done to the disk, and what the client is told.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use qbm_core::{Buffer, ByteRange, Persist, Unmap};
 
 use super::Connection;
+use super::outbox::When;
 use super::request::{Incoming, Payload, check};
 use super::room::Desk;
 use super::runs::runs;
@@ -34,21 +35,42 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How the client is told.
+#[derive(Clone, Copy)]
+struct Answer<'c> {
+    connection: &'c Connection<'c>,
+    replies: Replies,
+    when: When,
+}
+
+impl Answer<'_> {
+    /// Sends a reply, `data` after its `head`.
+    fn send(&self, head: &[u8], data: &[u8]) -> io::Result<()> {
+        self.connection.send(head, data, self.when)
+    }
+}
+
 impl Connection<'_> {
     /// Does what is asked for and replies.
     ///
     /// # Errors
     ///
     /// If the reply cannot be sent.
-    pub(super) fn answer(&self, incoming: Incoming, desk: &mut Desk<'_>) -> io::Result<()> {
+    pub(super) fn answer(
+        &self,
+        incoming: Incoming,
+        desk: &mut Desk<'_>,
+        when: When,
+    ) -> io::Result<()> {
         let Request { cookie, offset, .. } = incoming.request;
         let replies = Replies { style: self.style, cookie, offset };
-        match self.perform(&incoming.request, incoming.payload, replies, desk) {
+        let answer = Answer { connection: self, replies, when };
+        match self.perform(&incoming.request, incoming.payload, answer, desk) {
             Ok(()) => Ok(()),
             Err(Failure::Wire(error)) => Err(error),
             Err(Failure::Fault(fault)) => {
                 self.reports.note(self.statistics, &self.export.name, &fault);
-                self.send(&mut [IoSlice::new(&replies.error(fault.code, fault.what))])
+                answer.send(&answer.replies.error(fault.code, fault.what), &[])
             }
         }
     }
@@ -57,7 +79,7 @@ impl Connection<'_> {
         &self,
         request: &Request,
         payload: Payload,
-        replies: Replies,
+        answer: Answer<'_>,
         desk: &mut Desk<'_>,
     ) -> Result<(), Failure> {
         let (length, ids, payload) = match payload {
@@ -75,8 +97,8 @@ impl Connection<'_> {
         };
         let range = check(request, length, self.export, self.style)?;
         match request.command {
-            Command::Read => return self.read(request, range, replies, desk),
-            Command::BlockStatus => return self.block_status(request, range, ids, replies),
+            Command::Read => return self.read(request, range, answer, desk),
+            Command::BlockStatus => return self.block_status(request, range, ids, answer),
             Command::Cache => self.cache(range, desk)?,
             Command::Flush => {
                 self.statistics.flushes.add(1);
@@ -88,7 +110,7 @@ impl Connection<'_> {
                 self.statistics.bytes_written.add(range.length());
             }
         }
-        self.send(&mut [IoSlice::new(&replies.done())])?;
+        answer.send(&answer.replies.done(), &[])?;
         Ok(())
     }
 
@@ -125,38 +147,38 @@ impl Connection<'_> {
         &self,
         request: &Request,
         range: ByteRange,
-        replies: Replies,
+        answer: Answer<'_>,
         desk: &mut Desk<'_>,
     ) -> Result<(), Failure> {
         if range.is_empty() {
-            self.send(&mut [IoSlice::new(&replies.done())])?;
+            answer.send(&answer.replies.done(), &[])?;
             return Ok(());
         }
         let length = usize::try_from(range.length()).expect("at most MAX_REQUEST");
         let buffer = self.export.disk.read(range.start(), desk.buffer(length))?;
         self.statistics.reads.add(1);
         self.statistics.bytes_read.add(range.length());
-        if replies.style == Style::Simple || request.has(flag::DF) {
-            let head = replies.data(range.start(), length, true);
-            self.send(&mut [IoSlice::new(&head), IoSlice::new(&buffer)])?;
+        if answer.replies.style == Style::Simple || request.has(flag::DF) {
+            let head = answer.replies.data(range.start(), length, true);
+            answer.send(&head, &buffer)?;
         } else {
-            self.send_runs(range.start(), &buffer, replies)?;
+            self.send_runs(range.start(), &buffer, answer)?;
         }
         desk.give_back(buffer);
         Ok(())
     }
 
     /// Sends what was read at `offset` as chunks; where it is zero, only that it is.
-    fn send_runs(&self, offset: u64, bytes: &[u8], replies: Replies) -> io::Result<()> {
+    fn send_runs(&self, offset: u64, bytes: &[u8], answer: Answer<'_>) -> io::Result<()> {
         for run in runs(bytes) {
             let start = offset + run.bytes.start as u64;
             let last = run.bytes.end == bytes.len();
             if run.zero {
                 let length = u32::try_from(run.bytes.len()).expect("at most MAX_REQUEST");
-                self.send(&mut [IoSlice::new(&replies.hole(start, length, last))])?;
+                answer.send(&answer.replies.hole(start, length, last), &[])?;
             } else {
-                let head = replies.data(start, run.bytes.len(), last);
-                self.send(&mut [IoSlice::new(&head), IoSlice::new(&bytes[run.bytes])])?;
+                let head = answer.replies.data(start, run.bytes.len(), last);
+                answer.send(&head, &bytes[run.bytes])?;
             }
         }
         Ok(())
@@ -180,7 +202,7 @@ impl Connection<'_> {
         request: &Request,
         range: ByteRange,
         ids: Option<Vec<u32>>,
-        replies: Replies,
+        answer: Answer<'_>,
     ) -> Result<(), Failure> {
         let contexts = self.contexts(ids)?;
         if range.is_empty() {
@@ -197,8 +219,8 @@ impl Connection<'_> {
         }
         let count = answers.len();
         for (index, (id, extents)) in answers.iter().enumerate() {
-            let reply = replies.extents(*id, extents, index + 1 == count);
-            self.send(&mut [IoSlice::new(&reply)])?;
+            let reply = answer.replies.extents(*id, extents, index + 1 == count);
+            answer.send(&reply, &[])?;
         }
         Ok(())
     }

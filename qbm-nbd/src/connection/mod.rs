@@ -4,21 +4,25 @@
 //!
 //! * A thread works on a request only after it has put the receiver down, its payload read: work
 //!   that takes long holds up no other request.
-//! * A reply is sent whole, in one piece with its data.
+//! * A reply is sent whole, in one piece with its data, and before anybody waits for something else.
 //! * A thread that panics ends its connection: nobody goes on out of step.
 
 mod answer;
+mod outbox;
+mod pace;
 mod request;
 mod room;
 mod runs;
 mod turns;
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, Scope};
+use std::time::Instant;
 
+use self::outbox::{Outbox, When};
+use self::pace::Pace;
 use self::request::Incoming;
 use self::room::{Desk, Room};
 use self::turns::{Call, Turns};
@@ -28,10 +32,9 @@ use crate::handshake::Session;
 use crate::limits::MAX_IN_FLIGHT;
 use crate::peer::Peer;
 use crate::protocol::Style;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, Source};
 use crate::reports::Reports;
 use crate::statistics::Statistics;
-use crate::wire::send_all;
 
 /// Stack of a thread, in bytes. A thread per request in flight is many threads.
 pub(crate) const STACK: usize = 256 << 10;
@@ -46,8 +49,8 @@ pub(crate) struct Connection<'s> {
     statistics: &'s Statistics,
     reports: &'s Reports,
     turns: Turns,
-    /// Held while a reply is sent.
-    sending: Mutex<()>,
+    outbox: Outbox,
+    pace: Pace,
     room: Room,
     threads: AtomicUsize,
 }
@@ -67,7 +70,8 @@ impl<'s> Connection<'s> {
             statistics,
             reports,
             turns: Turns::new(receiver),
-            sending: Mutex::new(()),
+            outbox: Outbox::default(),
+            pace: Pace::default(),
             room: Room::new(),
             threads: AtomicUsize::new(0),
         }
@@ -81,6 +85,8 @@ impl<'s> Connection<'s> {
             self.threads.fetch_add(1, Ordering::Relaxed);
             self.work_guarded(scope);
         });
+        // Nobody is left who would tell that the client has not waited for it.
+        let _sent = self.outbox.flush(&*self.peer.wire);
     }
 
     /// Adds a thread, if there may be more. Without it the others do its work.
@@ -106,41 +112,73 @@ impl<'s> Connection<'s> {
     /// Receives and answers, in turns with the other threads.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut desk = Desk::new(&self.room);
-        while let Some(mut receiver) = self.turns.take() {
+        while let Some(mut receiver) = self.next_turn() {
             let Ok(Some(incoming)) = self.receive(&mut receiver, &mut desk) else {
                 // The client disconnects, or is gone, or cannot be followed any more. What it has
                 // asked for is answered all the same.
                 return self.turns.end();
             };
-            let call = self.whom_to_call(&incoming, &receiver);
+            let (call, when) = self.plan(&incoming, &receiver);
             if !self.turns.put(receiver, call) {
                 self.add_thread(scope);
             }
-            let answered = self.answer(incoming, &mut desk);
+            let begun = Instant::now();
+            let answered = match call {
+                // This may take long, and what is done need not wait for it.
+                Call::Follower => self.outbox.flush(&*self.peer.wire),
+                Call::Nobody => Ok(()),
+            };
+            let answered = answered.and_then(|()| self.answer(incoming, &mut desk, when));
             desk.clear();
+            self.pace.note(begun.elapsed());
             if answered.is_err() {
                 return self.break_off();
             }
         }
     }
 
-    fn whom_to_call(&self, incoming: &Incoming, receiver: &Receiver) -> Call {
-        if receiver.has_more() || incoming.may_wait(self.export) {
-            Call::Follower
+    /// Waits for a turn to receive; `None` once nothing is received any more.
+    fn next_turn(&self) -> Option<Receiver> {
+        if let Some(receiver) = self.turns.take_now() {
+            return Some(receiver);
+        }
+        // Somebody else receives, and may have had nothing to send before waiting.
+        if self.outbox.flush(&*self.peer.wire).is_err() {
+            self.break_off();
+        }
+        self.turns.take()
+    }
+
+    /// Who receives while `incoming` is worked on, and when its reply is to be sent.
+    fn plan(&self, incoming: &Incoming, receiver: &Receiver) -> (Call, When) {
+        let more = receiver.has_more();
+        let parallel = (more || incoming.is_large()) && self.pace.is_slow();
+        if parallel || incoming.may_wait(self.export) {
+            (Call::Follower, When::Now)
+        } else if more {
+            // This thread will be back for it at once.
+            (Call::Nobody, When::Later)
         } else {
-            Call::Nobody
+            (Call::Nobody, When::Now)
         }
     }
 
-    /// Sends the parts of a reply.
-    fn send(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let _alone = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        send_all(&*self.peer.wire, parts)
+    /// Sends a reply, `data` after its `head`.
+    fn send(&self, head: &[u8], data: &[u8], when: When) -> io::Result<()> {
+        self.outbox.send(&*self.peer.wire, (head, data), when)
     }
 
     /// Ends the connection at once: the client is gone, or out of step.
     fn break_off(&self) {
         self.turns.end();
         self.peer.wire.hang_up();
+    }
+}
+
+impl Source for Connection<'_> {
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<usize> {
+        // The client may wait for these before it sends any more.
+        self.outbox.flush(&*self.peer.wire)?;
+        self.peer.wire.receive(into)
     }
 }

@@ -8,12 +8,15 @@ use super::Connection;
 use super::room::Desk;
 use crate::disk::Fault;
 use crate::export::Export;
-use crate::limits::{MAX_KEPT, MAX_REQUEST, MAX_SKIPPED_PAYLOAD};
+use crate::limits::{MAX_REQUEST, MAX_SKIPPED_PAYLOAD};
 use crate::protocol::{Command, ErrorCode, Request, Style, command_flag as flag};
 use crate::receiver::Receiver;
 
 /// The longest header of a request.
 const MOST_HEADER: usize = 32;
+
+/// Bytes of a request that take long to copy.
+const LARGE: u64 = 128 << 10;
 
 /// A request, wholly received.
 #[derive(Debug)]
@@ -41,10 +44,10 @@ impl Connection<'_> {
         if self.peer.is_stopping() {
             return Ok(None);
         }
-        let (wire, style) = (&*self.peer.wire, self.style);
+        let style = self.style;
         let mut header = [0; MOST_HEADER];
         let header = &mut header[..Request::header_length(style)];
-        receiver.fill(wire, header)?;
+        receiver.fill(self, header)?;
         let request = Request::parse(header, style).map_err(|_| io::ErrorKind::InvalidData)?;
         if request.command == Command::Disconnect {
             return Ok(None);
@@ -54,11 +57,11 @@ impl Connection<'_> {
             Ok(0) => Payload::None,
             Ok(length) if length <= MAX_REQUEST => {
                 let mut buffer = desk.buffer(length);
-                receiver.fill(wire, &mut buffer)?;
+                receiver.fill(self, &mut buffer)?;
                 Payload::Bytes(buffer)
             }
             _ if length <= MAX_SKIPPED_PAYLOAD => {
-                receiver.skip(wire, length)?;
+                receiver.skip(self, length)?;
                 Payload::TooLong
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),
@@ -68,14 +71,19 @@ impl Connection<'_> {
 }
 
 impl Incoming {
-    /// Whether answering it may take so long that another thread had better receive meanwhile.
+    /// Whether to copy its bytes may be worth a thread.
+    pub(crate) fn is_large(&self) -> bool {
+        self.request.length >= LARGE
+    }
+
+    /// Whether answering it is likely to wait for a medium, whatever others did.
     pub(crate) fn may_wait(&self, export: &Export) -> bool {
         let Request { flags, command, offset, length, .. } = self.request;
         match command {
-            Command::Read => length > MAX_KEPT as u64 / 2,
-            Command::Write if flags == 0 && length <= MAX_KEPT as u64 / 2 => {
+            Command::Read => false,
+            Command::Write if flags & flag::FUA == 0 => {
                 let range = ByteRange::checked_new(offset, length);
-                range.is_none_or(|range| export.disk.may_wait(range))
+                range.is_some_and(|range| export.disk.may_wait(range))
             }
             _ => true,
         }

@@ -72,6 +72,11 @@ impl Turns {
         Self { state: Mutex::new(state), call: Condvar::new(), watch: Condvar::new() }
     }
 
+    /// Takes the receiver if it lies here.
+    pub(crate) fn take_now(&self) -> Option<Receiver> {
+        self.take_from(&mut self.lock())
+    }
+
     /// Waits for a turn to receive; `None` once nothing is received any more.
     pub(crate) fn take(&self) -> Option<Receiver> {
         let mut state = self.lock();
@@ -79,12 +84,7 @@ impl Turns {
             if state.over {
                 return None;
             }
-            if let Some(receiver) = state.receiver.take() {
-                state.taken += 1;
-                if state.watch == Watch::Absent && state.asleep > 0 {
-                    // The next follower keeps watch.
-                    self.call.notify_one();
-                }
+            if let Some(receiver) = self.take_from(&mut state) {
                 return Some(receiver);
             }
             state.asleep += 1;
@@ -124,6 +124,19 @@ impl Turns {
         self.lock().over = true;
         self.call.notify_all();
         self.watch.notify_all();
+    }
+
+    fn take_from(&self, state: &mut State) -> Option<Receiver> {
+        if state.over {
+            return None;
+        }
+        let receiver = state.receiver.take()?;
+        state.taken += 1;
+        if state.watch == Watch::Absent && state.asleep > 0 {
+            // The next follower keeps watch.
+            self.call.notify_one();
+        }
+        Some(receiver)
     }
 
     /// Sleeps as the watch, until it is called or the receiver lies unused.

@@ -1,0 +1,63 @@
+//! Replies on their way: sent at once, or held back for a moment to be sent together.
+//!
+//! A client with many requests in flight gets its replies by the dozen, for one call of the system
+//! instead of many. A reply is only ever held back while a further request has come already, and
+//! everything is sent before a thread waits: for bytes from the client, for its turn, or for the disk
+//! as far as that can be foreseen. Where it cannot, the watch of [`Turns`](super::turns::Turns) comes by.
+
+use std::io::{self, IoSlice};
+use std::sync::{Mutex, PoisonError};
+
+use crate::wire::{Wire, send_all};
+
+/// Bytes that are held back at most.
+const MOST_HELD: usize = 64 << 10;
+
+/// When a reply is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once, with all that is held back.
+    Now,
+    /// With a later one.
+    Later,
+}
+
+/// The replies held back. Its lock also keeps replies from mixing on the wire.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    held: Mutex<Vec<u8>>,
+}
+
+impl Outbox {
+    /// Sends a reply of a head and its data, in one piece.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wire.
+    pub(crate) fn send(
+        &self,
+        wire: &dyn Wire,
+        (head, data): (&[u8], &[u8]),
+        when: When,
+    ) -> io::Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if when == When::Later && held.len() + head.len() + data.len() <= MOST_HELD {
+            held.extend_from_slice(head);
+            held.extend_from_slice(data);
+            return Ok(());
+        }
+        let parts = &mut [IoSlice::new(&held), IoSlice::new(head), IoSlice::new(data)];
+        let sent = send_all(wire, parts);
+        held.clear();
+        sent
+    }
+
+    /// Sends what is held back.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wire.
+    pub(crate) fn flush(&self, wire: &dyn Wire) -> io::Result<()> {
+        self.send(wire, (&[], &[]), When::Now)
+    }
+}
