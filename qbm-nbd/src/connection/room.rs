@@ -96,3 +96,59 @@ impl Drop for Desk<'_> {
         self.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn large_requests_wait_for_each_other_and_short_ones_do_not() {
+        let room = Room::new();
+        let mut first = Desk::new(&room);
+        let buffer = first.buffer(MAX_LARGE - MAX_KEPT);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let mut second = Desk::new(&room);
+                let buffer = second.buffer(MAX_KEPT + 1);
+                assert!(done.load(Ordering::SeqCst), "there was no room for both");
+                second.give_back(buffer);
+            });
+            let mut third = Desk::new(&room);
+            let short = third.buffer(MAX_KEPT);
+            assert_eq!(short.len(), MAX_KEPT);
+            done.store(true, Ordering::SeqCst);
+            first.give_back(buffer);
+            waits.join().expect("it got its room");
+        });
+        assert_eq!(*room.left.lock().expect("nobody panicked"), MAX_LARGE);
+    }
+
+    /// A buffer that was lost in a failed request takes no room, and neither does a dropped desk.
+    #[test]
+    fn room_is_put_back_whatever_becomes_of_the_buffer() {
+        let room = Room::new();
+        let left = || *room.left.lock().expect("nobody panicked");
+        let mut desk = Desk::new(&room);
+        drop(desk.buffer(MAX_LARGE));
+        assert_eq!(left(), 0);
+        desk.clear();
+        assert_eq!(left(), MAX_LARGE);
+        drop(desk.buffer(MAX_LARGE));
+        drop(desk);
+        assert_eq!(left(), MAX_LARGE);
+    }
+
+    #[test]
+    fn a_desk_keeps_its_buffer() {
+        let room = Room::new();
+        let mut desk = Desk::new(&room);
+        let buffer = desk.buffer(70_000);
+        let place = buffer.as_ptr();
+        desk.give_back(buffer);
+        let buffer = desk.buffer(100);
+        assert_eq!((buffer.as_ptr(), buffer.len()), (place, 100));
+    }
+}

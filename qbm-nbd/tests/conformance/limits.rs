@@ -1,16 +1,18 @@
 //! What a client can make grow, up to its limit and one step further.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use qbm_nbd::Limits;
 use qbm_nbd::limits::{
-    MAX_OPTION, MAX_OPTIONS, MAX_REQUEST, MAX_SKIPPED_OPTION, MAX_SKIPPED_PAYLOAD,
+    MAX_CACHED, MAX_EXTENTS, MAX_OPTION, MAX_OPTIONS, MAX_REPORTS, MAX_REQUEST, MAX_SKIPPED_OPTION,
+    MAX_SKIPPED_PAYLOAD,
 };
 
 use super::client::{
-    Ask, Client, EINVAL, cmd, export_request, meta_request, opt, option_header, rep, string,
+    Ask, Client, EINVAL, EIO, cmd, export_request, meta_request, opt, option_header, rep, string,
 };
-use super::memory::{MemoryDisk, SIZE, served};
+use super::memory::{BROKEN, MemoryDisk, SIZE, served};
 
 /// Bad inputs, 60: a length that is a lie, or more than anybody needs.
 #[test]
@@ -160,4 +162,41 @@ fn more_clients_than_may_be_served_are_refused() {
     first.disconnect();
     assert_eq!(server.statistics().serving.get(), 1);
     third.go("");
+}
+
+/// Bad inputs, 65: the status of a disk in a million pieces.
+#[test]
+fn extents_are_limited_in_number() {
+    let (_disk, server) = served();
+    let mut client = Client::structured(&server, &["qemu:allocation-depth"]);
+    client.send(&Ask::new(cmd::BLOCK_STATUS, 0, SIZE).compact());
+    assert_eq!(client.chunk().payload.len(), 4 + 8 * MAX_EXTENTS);
+    client.disconnect();
+}
+
+#[test]
+fn reading_ahead_is_limited() {
+    let (disk, server) = served();
+    let mut client = Client::simple(&server);
+    assert_eq!(client.ask(&Ask::new(cmd::CACHE, 512, SIZE - 512)), 0);
+    assert_eq!(disk.bytes_read.load(Ordering::SeqCst), MAX_CACHED);
+    client.disconnect();
+}
+
+/// A disk that fails all the time must not fill the operator's log. What a client does wrong is not
+/// told at all.
+#[test]
+fn the_operator_is_told_of_the_disk_and_not_too_often() {
+    let (disk, server) = served();
+    let mut client = Client::simple(&server);
+    for _ in 0..MAX_REPORTS + 50 {
+        assert_eq!(client.ask(&Ask::new(cmd::READ, BROKEN, 1)), EIO);
+        assert_eq!(client.ask(&Ask::new(cmd::READ, SIZE, 1)), EINVAL);
+    }
+    let reports = disk.reports.lock().unwrap();
+    assert_eq!(reports.len() as u64, MAX_REPORTS);
+    assert_eq!(reports[0], "export 'disk': /secret/path: Input/output error");
+    let statistics = server.statistics();
+    assert_eq!(statistics.disk_failures.get(), MAX_REPORTS + 50);
+    assert_eq!(statistics.bad_requests.get(), MAX_REPORTS + 50);
 }

@@ -20,9 +20,12 @@ pub(crate) const PANICS: u64 = SIZE - 16;
 #[derive(Default)]
 pub(crate) struct MemoryDisk {
     bytes: Mutex<Vec<u8>>,
+    pub(crate) bytes_read: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) durable_writes: AtomicU64,
     pub(crate) kept_zeroes: AtomicU64,
+    /// What the operator was told.
+    pub(crate) reports: Arc<Mutex<Vec<String>>>,
     gate: Mutex<bool>,
     opened: Condvar,
 }
@@ -66,7 +69,9 @@ impl MemoryDisk {
             bitmaps: vec!["b0".to_owned(), "b1".to_owned()],
         };
         let exports = vec![export("disk", Access::Write), export("mirror", Access::Read)];
-        Arc::new(Server::new(exports, limits, |_| {}))
+        let reports = Arc::clone(&self.reports);
+        let report = move |line: &str| reports.lock().unwrap().push(line.to_owned());
+        Arc::new(Server::new(exports, limits, report))
     }
 }
 
@@ -93,6 +98,7 @@ impl Disk for MemoryDisk {
             return Err(broken());
         }
         let contents = self.contents(offset, buffer.len());
+        self.bytes_read.fetch_add(contents.len() as u64, Ordering::SeqCst);
         buffer.copy_from_slice(&contents);
         Ok(buffer)
     }
@@ -137,24 +143,24 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    /// By MiB: `b0` has every other one, `b1` the first, and the others none.
+    /// By MiB: `b0` has every other one, `b1` the first. The depth changes every 512 bytes.
     fn extents(
         &self,
         context: &Context,
         range: ByteRange,
         most: usize,
     ) -> Result<Vec<Extent>, Fault> {
-        let flags = |mib: u64| match context {
+        let shift = if *context == Context::AllocationDepth { 9 } else { 20 };
+        let flags = |piece: u64| match context {
             Context::Allocation => 3,
-            Context::AllocationDepth => 1,
-            Context::DirtyBitmap(name) if name == "b0" => u32::from(mib.is_multiple_of(2)),
-            Context::DirtyBitmap(_) => u32::from(mib == 0),
+            Context::DirtyBitmap(name) if name == "b1" => u32::from(piece == 0),
+            _ => u32::from(piece.is_multiple_of(2)),
         };
         let mut extents = Vec::new();
         let mut offset = range.start();
         while offset < range.end() && extents.len() < most {
-            let end = (((offset >> 20) + 1) << 20).min(range.end());
-            extents.push(Extent { length: end - offset, flags: flags(offset >> 20) });
+            let end = (((offset >> shift) + 1) << shift).min(range.end());
+            extents.push(Extent { length: end - offset, flags: flags(offset >> shift) });
             offset = end;
         }
         Ok(extents)

@@ -54,6 +54,24 @@ fn a_wrong_guess_holds_up_others_for_a_moment_only() {
     client.disconnect();
 }
 
+/// Replies may be held back to be sent together, but never while the client could wait for them.
+#[test]
+fn a_reply_does_not_wait_for_the_rest_of_the_next_request() {
+    let (_disk, server) = served();
+    let mut client = Client::simple(&server);
+    let ask = Ask::new(cmd::READ, 0, 1);
+    let two = [ask.compact(), write(&Ask::new(cmd::WRITE, 0, 100))].concat();
+    for cut in 1..100 {
+        // The first whole, and the second up to somewhere in its payload.
+        client.send(&two[..28 + cut]);
+        assert_eq!(client.simple_reply(&ask), 0);
+        client.take(1);
+        client.send(&two[28 + cut..]);
+        assert_eq!(client.simple_reply(&Ask::new(cmd::WRITE, 0, 100)), 0);
+    }
+    client.disconnect();
+}
+
 /// Requests of several connections, each with its own data, all at once.
 #[test]
 fn every_reply_has_the_data_of_its_request() {
