@@ -69,6 +69,19 @@ impl Served {
         &self.uris
     }
 
+    /// The most memory that it has had so far, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it is gone.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it still runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        number.expect("a number of KiB") << 10
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics
