@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what tracking costs, beside not tracking, and a backup beside qemu-img.
+//! `cargo xtask bench`: what tracking costs, beside not tracking, a backup beside qemu-img, and the
+//! server beside others. With arguments, only what they name: `backup`, `marks`, `opening`, `serving`.
 //!
 //! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
 //! fails; what is timed is printed as a ratio to the rival of the same run, and never decides.
@@ -7,6 +8,7 @@
 mod backup;
 mod marks;
 mod opening;
+mod serving;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,15 +32,26 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let disk = tempfile::tempdir_in(".")?;
     let memory = tempfile::tempdir_in("/dev/shm")?;
+    let places = [("tmpfs", memory.path()), ("disk", disk.path())];
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|it| it == name);
     let mut rows = Vec::new();
-    for (place, folder) in [("tmpfs", memory.path()), ("disk", disk.path())] {
-        rows.push(backup::row(place, folder)?);
+    if wanted("backup") {
+        for (place, folder) in places {
+            rows.push(backup::row(place, folder)?);
+        }
     }
-    for (place, folder) in [("tmpfs", memory.path()), ("disk", disk.path())] {
-        rows.push(marks::warm(place, folder)?);
+    if wanted("marks") {
+        for (place, folder) in places {
+            rows.push(marks::warm(place, folder)?);
+        }
+        rows.push(marks::cold(disk.path())?);
     }
-    rows.push(marks::cold(disk.path())?);
-    rows.extend(opening::rows(disk.path())?);
+    if wanted("opening") {
+        rows.extend(opening::rows(disk.path())?);
+    }
+    if wanted("serving") {
+        rows.extend(serving::rows(memory.path())?);
+    }
     println!("| what | QBM | rival | figure | goal |\n|---|---|---|---|---|");
     for Row { what, ours, rival, figure, goal } in rows {
         println!("| {what} | {ours} | {rival} | {figure} | {goal} |");

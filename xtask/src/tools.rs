@@ -17,12 +17,14 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 9] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
     // Clients of the server that are not QEMU's.
     Tool { program: "nbdinfo", package: "libnbd-bin" },
     Tool { program: "nbdsh", package: "python3-libnbd" },
+    // A server that ours is measured beside.
+    Tool { program: "nbdkit", package: "nbdkit" },
     // The file system that the power is cut under: made, attached, and shut down.
     Tool { program: "mke2fs", package: "e2fsprogs" },
     Tool { program: "losetup", package: "mount" },

@@ -1,0 +1,160 @@
+//! The server with a bitmap beside servers of a plain file: `nbdkit`, and `qemu-storage-daemon`.
+//!
+//! `qemu-img bench` is the client of all three, in turn. What it has written is compared afterwards:
+//! the disk is all that it wrote, and every granule of it is marked.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use benches::compare;
+
+use crate::Row;
+
+const SIZE: u64 = 64 << 20;
+
+/// What a client does.
+struct Load {
+    what: &'static str,
+    /// Requests in a round, in flight, and bytes of each.
+    count: u32,
+    depth: u32,
+    length: u32,
+    writes: bool,
+}
+
+const LOADS: [Load; 8] = [
+    Load { what: "4 KiB reads", count: 4000, depth: 1, length: 4096, writes: false },
+    Load { what: "4 KiB writes", count: 4000, depth: 1, length: 4096, writes: true },
+    Load { what: "4 KiB reads", count: 20_000, depth: 32, length: 4096, writes: false },
+    Load { what: "4 KiB writes", count: 20_000, depth: 32, length: 4096, writes: true },
+    Load { what: "64 KiB reads", count: 4000, depth: 8, length: 64 << 10, writes: false },
+    Load { what: "64 KiB writes", count: 4000, depth: 8, length: 64 << 10, writes: true },
+    Load { what: "1 MiB reads", count: 300, depth: 1, length: 1 << 20, writes: false },
+    Load { what: "1 MiB writes", count: 300, depth: 1, length: 1 << 20, writes: true },
+];
+
+/// A server, which is killed when this is dropped.
+struct Served {
+    child: Child,
+    uri: String,
+}
+
+impl Served {
+    /// Runs `command`, which serves on `socket`, and waits until that is there.
+    fn start(command: &mut Command, socket: &Path) -> anyhow::Result<Self> {
+        let child =
+            command.stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+        let uri = format!("nbd+unix:///?socket={}", socket.display());
+        let mut served = Self { child, uri };
+        let begun = Instant::now();
+        while !socket.exists() {
+            ensure!(served.child.try_wait()?.is_none(), "{command:?} has ended");
+            ensure!(begun.elapsed() < Duration::from_secs(10), "{command:?} does not serve");
+            std::thread::yield_now();
+        }
+        Ok(served)
+    }
+
+    /// How long `load` takes, as the client says.
+    fn run(&self, load: &Load) -> anyhow::Result<Duration> {
+        let number = |number: u32| number.to_string();
+        let mut command = Command::new("qemu-img");
+        command.args(["bench", "-f", "raw", "-t", "none", "-c", &number(load.count)]);
+        command.args(["-d", &number(load.depth), "-s", &number(load.length)]);
+        // Short blocks not one after the other, and none across the end of the disk.
+        let step = if load.length == 4096 { 17 * 4096 } else { load.length };
+        command.args(["-S", &number(step)]);
+        if load.writes {
+            command.args(["-w", "--pattern=7"]);
+        }
+        let output = command.arg(&self.uri).output().context("qemu-img")?;
+        let said = String::from_utf8(output.stdout)?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let seconds = said.split("completed in ").nth(1).and_then(|rest| rest.split(' ').next());
+        Ok(Duration::from_secs_f64(seconds.context("no time in its output")?.parse()?))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // A server that has ended already was noticed by its client.
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A disk that has data everywhere.
+fn make_disk(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    let file = File::create(&path)?;
+    for offset in (0..SIZE).step_by(1 << 20) {
+        file.write_all_at(&[5; 1 << 20], offset)?;
+    }
+    Ok(path)
+}
+
+pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
+    let qbm = std::env::current_exe()?.with_file_name("qbm");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&qbm).current_dir(folder).args(arguments).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let [ours, kit, daemon] = ["ours", "nbdkit", "daemon"].map(|name| {
+        let disk = make_disk(folder, &format!("{name}.raw"));
+        anyhow::Ok((disk?, folder.join(format!("{name}.sock"))))
+    });
+    let ((ours, our_socket), (kit, kit_socket), (daemon, daemon_socket)) = (ours?, kit?, daemon?);
+    run(&["create", "--data-file", "ours.raw", "ours.qbm"])?;
+    run(&["bitmap", "--add", "ours.qbm", "bench"])?;
+    let mut command = Command::new(&qbm);
+    command.current_dir(folder).args(["serve", "--bitmap", "bench", "ours.qbm", "--socket"]);
+    let server = Served::start(command.arg(&our_socket), &our_socket)?;
+    let mut command = Command::new("nbdkit");
+    let kit = Served::start(
+        command.args(["-f", "-U"]).args([&kit_socket, Path::new("file"), &kit]),
+        &kit_socket,
+    )?;
+    let daemon = Served::start(&mut storage_daemon(&daemon, &daemon_socket), &daemon_socket)?;
+    let all = Load { what: "all", count: 64, depth: 1, length: 1 << 20, writes: true };
+    [&server, &kit, &daemon].into_iter().try_for_each(|served| served.run(&all).map(drop))?;
+    let mut rows = Vec::new();
+    for load in &LOADS {
+        for (rival, name, goal) in [(&kit, "nbdkit", "1"), (&daemon, "qemu-storage-daemon", "0.5")]
+        {
+            let comparison = compare(5, || server.run(load), || rival.run(load))?;
+            rows.push(Row {
+                what: format!("serving {}, {} in flight, tmpfs", load.what, load.depth),
+                ours: comparison.ours.to_string(),
+                rival: format!("{name}: {}", comparison.theirs),
+                figure: format!("{:.2} times", comparison.ratio()),
+                goal,
+            });
+        }
+    }
+    let file = File::open(&ours)?;
+    let mut piece = vec![0; 1 << 20];
+    for offset in (0..SIZE).step_by(piece.len()) {
+        file.read_exact_at(&mut piece, offset)?;
+        ensure!(piece.iter().all(|byte| *byte == 7), "not all was written near {offset}");
+    }
+    drop(server);
+    let map = run(&["map", "--bitmap", "bench", "--output", "json", "ours.qbm"])?;
+    let expected = format!("[{{ \"start\": 0, \"length\": {SIZE}, \"dirty\": true}}]");
+    ensure!(map.trim() == expected, "not all is marked: {map}");
+    Ok(rows)
+}
+
+fn storage_daemon(disk: &Path, socket: &Path) -> Command {
+    let mut command = Command::new("qemu-storage-daemon");
+    let file = format!("driver=file,node-name=file,filename={}", disk.display());
+    let server = format!("addr.type=unix,addr.path={}", socket.display());
+    command.args(["--blockdev", &file, "--blockdev", "driver=raw,node-name=raw,file=file"]);
+    command.args(["--nbd-server", &server]);
+    command.args(["--export", "type=nbd,id=it,node-name=raw,name=,writable=on"]);
+    command
+}
