@@ -7,10 +7,15 @@ mod mutants;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use qbm_sim::rig::{Count, run_case};
+use qbm_sim::rig::{Count, run_case, run_workload, workloads};
+
+const USAGE: &str = "[--small LENGTH | --workload NUMBER] [--cases N] [--images N] [--minutes N]";
 
 /// What to run, from the command line.
 struct Campaign {
+    /// Runs a case by its number.
+    run: fn(u64) -> Count,
+    /// The number of the first.
     seed: u64,
     cases: u64,
     images: u64,
@@ -23,7 +28,7 @@ fn main() -> ExitCode {
     let campaign = match parse(std::env::args().skip(1)) {
         Ok(campaign) => campaign,
         Err(what) => {
-            eprintln!("qbm-sim: {what}\nusage: qbm-sim [--cases N] [--images N] [--minutes N]");
+            eprintln!("qbm-sim: {what}\nusage: qbm-sim {USAGE}");
             return ExitCode::FAILURE;
         }
     };
@@ -63,7 +68,7 @@ fn work(campaign: &Campaign, first: u64, threads: u64) -> Count {
         && total.images < campaign.images.div_ceil(threads)
         && Instant::now() < end
     {
-        total.add(run_case(campaign.seed.wrapping_add(index)));
+        total.add((campaign.run)(campaign.seed.wrapping_add(index)));
         index += threads;
     }
     total
@@ -75,6 +80,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String
         Err(_) => fastrand::u64(..1 << 40),
     };
     let mut campaign = Campaign {
+        run: run_case,
         seed,
         cases: u64::MAX,
         images: u64::MAX,
@@ -94,6 +100,15 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String
             "--cases" => campaign.cases = value,
             "--images" => campaign.images = value,
             "--minutes" => campaign.minutes = value,
+            "--small" => {
+                let length = u32::try_from(value).ok().filter(|length| (1..=5).contains(length));
+                let length = length.ok_or(format!("not a length of 1 to 5: {value}"))?;
+                campaign = Campaign { run: run_workload, seed: 0, ..campaign };
+                campaign.cases = workloads(length);
+            }
+            "--workload" => {
+                campaign = Campaign { run: run_workload, seed: value, cases: 1, ..campaign };
+            }
             _ => return Err(format!("unknown option {option}")),
         }
     }

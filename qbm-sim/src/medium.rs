@@ -110,6 +110,13 @@ impl Medium {
         self.names.get(name).map(|id| self.files[*id].cache.as_slice())
     }
 
+    /// All that can be seen of its files: names, times and bytes.
+    pub(crate) fn contents(&self) -> Vec<(&str, u64, &[u8])> {
+        let file = |id: &FileId| &self.files[*id];
+        let seen = |(name, id)| (name, file(id).changes, file(id).cache.as_slice());
+        self.names.iter().map(|(name, id)| (name.as_str(), id)).map(seen).collect()
+    }
+
     /// The names of all files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)

@@ -65,11 +65,22 @@ pub(crate) fn bench() -> Result<()> {
     run(&mut program("benches", "benches", []))
 }
 
+/// Every workload of up to three operations, the power cut everywhere.
+pub(crate) fn small() -> Result<()> {
+    run(&mut program("qbm-sim", "qbm-sim", ["--small", "3"]))
+}
+
 /// What CI runs of each.
 pub(crate) fn sim_bounded() -> Result<()> {
+    small()?;
     // The same cases each time, so that the gate is firm; `cargo xtask sim` draws fresh ones.
-    let mut command = program("qbm-sim", "qbm-sim", ["--images", "250000", "--minutes", "8"]);
+    let mut command = program("qbm-sim", "qbm-sim", ["--images", "900000", "--minutes", "8"]);
     run(command.env("QBM_SEED", "1"))
+}
+
+/// Fresh cases for a few minutes.
+pub(crate) fn sim_for_a_while() -> Result<()> {
+    sim(&SimOptions { images: u64::MAX, minutes: 5 })
 }
 
 /// What CI runs of each.

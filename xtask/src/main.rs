@@ -7,6 +7,7 @@
 mod campaign;
 mod fuzz;
 mod loom;
+mod marathon;
 mod process;
 mod test;
 mod tidy;
@@ -34,6 +35,8 @@ enum Chore {
     Loom(loom::Options),
     /// Measure what tracking costs, beside a rival in the same run
     Bench,
+    /// Run every rig in turn with fresh seeds, until one finds something or the time is over
+    Campaign(marathon::Options),
     /// Kill the real program again and again, and check what is left
     Kill(campaign::CountOptions),
     /// Cut the power of a real file system under the real program, and check what is left
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Mutants => campaign::mutants().map(|()| ExitCode::SUCCESS),
         Chore::Loom(options) => loom::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Bench => campaign::bench().map(|()| ExitCode::SUCCESS),
+        Chore::Campaign(options) => marathon::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Kill(options) => campaign::kill(&options).map(|()| ExitCode::SUCCESS),
         Chore::PowerCut(options) => campaign::power_cut(&options).map(|()| ExitCode::SUCCESS),
     };

@@ -10,10 +10,11 @@ mod model;
 mod operation;
 mod phase;
 mod script;
+mod small;
 mod workload;
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 use qbm_core::backup::{self, BackupOptions};
@@ -25,6 +26,7 @@ use crate::{Disk, Medium, SimDirectory, SimHost};
 pub use model::Model;
 pub use operation::{Operation, Request};
 pub use script::{Step, run_script};
+pub use small::{run_workload, workloads};
 
 /// The descriptor of the image under test.
 pub(crate) const IMAGE: &str = "vm.qbm";
@@ -110,6 +112,12 @@ impl Drop for Replay {
             eprintln!("replay: QBM_SEED={} cargo run --release -p qbm-sim -- --cases 1", self.0);
         }
     }
+}
+
+/// What [`set_up`] makes, once for all cases in which nothing is drawn before.
+fn begun() -> &'static Media {
+    static BEGUN: OnceLock<Media> = OnceLock::new();
+    BEGUN.get_or_init(|| set_up(0))
 }
 
 /// An image with a user's bitmap, and one full backup of it.

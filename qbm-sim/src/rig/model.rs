@@ -87,6 +87,11 @@ impl Model {
         model
     }
 
+    /// Grows whenever something is begun or ended.
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
     fn tick(&mut self) -> u64 {
         self.time += 1;
         self.time

@@ -5,14 +5,14 @@
 //! injected into calls by their number.
 
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use qbm_core::{Host, Image};
 
 use super::model::Model;
 use super::workload::{Site, perform};
-use super::{Count, DATA, Media, Operation, check, now, open, set_up};
+use super::{Count, DATA, Media, Operation, begun, check, now, open};
 use crate::{Disk, Fault, Loss, SimDirectory, SimHost};
 
 /// What happens next.
@@ -37,10 +37,8 @@ pub enum Step {
 ///
 /// If a promise is broken; the message says which.
 pub fn run_script(steps: impl IntoIterator<Item = Step>, seed: u64) -> Count {
-    static BEGUN: OnceLock<Media> = OnceLock::new();
-    let media = BEGUN.get_or_init(|| set_up(0));
     let mut count = Count { cases: 1, ..Count::default() };
-    let mut life = Life::begin(media, Rng::with_seed(seed));
+    let mut life = Life::begin(begun(), Rng::with_seed(seed));
     let model = RefCell::new(Model::new());
     for step in steps {
         life.step(step, &model, &mut count);
