@@ -16,10 +16,16 @@ pub(crate) trait Source {
 /// short payloads.
 const AHEAD: usize = 32 << 10;
 
+/// The same after a long payload: what follows is likely the header of another, whose bytes had
+/// better go straight to where they belong.
+const NOT_FAR_AHEAD: usize = 512;
+
 /// What has been received and not been taken.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     bytes: Box<[u8]>,
+    /// How many of them the next call may bring.
+    ahead: usize,
     /// The bytes `start..end` wait to be taken.
     start: usize,
     end: usize,
@@ -27,7 +33,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; AHEAD].into(), start: 0, end: 0 }
+        Self { bytes: vec![0; AHEAD].into(), ahead: AHEAD, start: 0, end: 0 }
     }
 
     /// Whether bytes have come that nobody has taken.
@@ -48,6 +54,7 @@ impl Receiver {
             } else if into.len() - filled >= AHEAD {
                 // Straight to where it belongs.
                 filled += some(source, &mut into[filled..])?;
+                self.ahead = NOT_FAR_AHEAD;
             } else {
                 self.receive(source)?;
             }
@@ -82,8 +89,12 @@ impl Receiver {
 
     /// Receives, once all has been taken.
     fn receive(&mut self, source: &impl Source) -> io::Result<()> {
-        self.end = some(source, &mut self.bytes)?;
+        self.end = some(source, &mut self.bytes[..self.ahead])?;
         self.start = 0;
+        if self.end == self.ahead {
+            // There is more.
+            self.ahead = AHEAD;
+        }
         Ok(())
     }
 }
