@@ -37,6 +37,14 @@ impl State {
         self.clients.iter().filter_map(|(number, client)| Some((*number, client.handshake?)))
     }
 
+    /// Hangs up on the client that has been in its handshake for longest, if there is one.
+    fn evict_oldest(&mut self, statistics: &Statistics) {
+        let oldest = self.handshakes().next();
+        if let Some((number, _)) = oldest {
+            self.evict(number, statistics);
+        }
+    }
+
     /// Hangs up on a client. It is forgotten here at once, so that it counts no longer.
     fn evict(&mut self, number: u64, statistics: &Statistics) {
         if let Some(client) = self.clients.remove(&number) {
@@ -56,8 +64,7 @@ impl Registry {
     pub(crate) fn add(&self, peer: Arc<Peer>, statistics: &Statistics) -> u64 {
         let mut state = self.lock();
         while state.handshakes().count() >= MAX_HANDSHAKES {
-            let oldest = state.handshakes().next();
-            oldest.into_iter().for_each(|(number, _)| state.evict(number, statistics));
+            state.evict_oldest(statistics);
         }
         let number = state.next;
         state.next += 1;
@@ -86,6 +93,11 @@ impl Registry {
             statistics.serving.subtract(1);
         }
         self.left.notify_all();
+    }
+
+    /// Hangs up on the client that has been in its handshake for longest, to make room.
+    pub(crate) fn evict_oldest(&self, statistics: &Statistics) {
+        self.lock().evict_oldest(statistics);
     }
 
     /// Hangs up on those whose handshake takes too long; returns when to look again.

@@ -18,8 +18,8 @@ use crate::statistics::Statistics;
 use crate::wire::{Socket, Wire};
 
 /// How long to wait where no client can be accepted, because there are no more file descriptors or
-/// threads.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// threads. Each time the oldest handshake has to go.
+const EXHAUSTED: Duration = Duration::from_millis(10);
 
 /// Exports, and the clients that see them.
 pub struct Server {
@@ -101,6 +101,9 @@ impl Server {
                 Event::Look => {}
             }
             exhausted = !listeners.iter().all(|listener| self.accept_all(listener, scope));
+            if exhausted {
+                self.registry.evict_oldest(&self.statistics);
+            }
         }
     }
 

@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::net::sockopt;
+
 /// A connection's bytes, in both directions at once. Sockets are one: see [`Socket`].
 pub trait Wire: Send + Sync {
     /// Receives some bytes, as soon as there are any; 0 means that no more will come.
@@ -44,6 +46,9 @@ impl Socket {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
+                // A machine that is gone says nothing: its connection ends after two hours, or
+                // whatever the administrator has set (tcp_keepalive_time).
+                sockopt::set_socket_keepalive(stream, true)?;
                 stream.set_nonblocking(false)?;
                 stream.set_write_timeout(Some(patience))
             }

@@ -190,3 +190,21 @@ fn a_thousand_stalled_clients_do_not_keep_an_honest_one_from_being_served() {
     assert_eq!(stalled.len(), 1000);
     assert!(served.stop().0.success());
 }
+
+/// There are more clients than file descriptors: the oldest that say nothing have to go.
+#[test]
+fn a_server_without_file_descriptors_serves_an_honest_client() {
+    let folder = folder_with_image(MIB);
+    let folder = folder.path();
+    let mut command = tool("sh");
+    command.args(["-c", "ulimit -n 24; exec \"$@\"", "sh"]).arg(qbm().get_program());
+    command.current_dir(folder).args(["serve", "--socket", "qbm.sock", "vm.qbm"]);
+    let served = Served::spawn(&mut command, 1);
+    let connect = |_| UnixStream::connect(folder.join("qbm.sock")).unwrap();
+    let stalled: Vec<_> = (0..50).map(connect).collect();
+    let begun = Instant::now();
+    in_folder(folder, "nbdinfo", &["--size", served.uri()]).success();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(stalled.len(), 50);
+    assert!(served.stop().0.success());
+}

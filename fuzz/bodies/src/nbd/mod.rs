@@ -76,10 +76,9 @@ pub fn transmission(bytes: &[u8]) {
     let style = [Style::Simple, Style::Structured, Style::Extended][usize::from(how % 3)];
     let read_only = how / 3 % 2 == 1;
     let before = opening(style, if read_only { "mirror" } else { "disk" });
-    let quiet = said_to(before.clone()).len();
     let said = said_to([&before, requests].concat());
     let mut expected = cookies_of_requests(requests, style);
-    let said = Data(&said[quiet..]);
+    let said = after_handshake(&said);
     if style == Style::Simple {
         // Where a reply ends is known only to who knows its request.
         assert!(said.0.len() >= 16 * expected.len(), "{} bytes", said.0.len());
@@ -89,6 +88,20 @@ pub fn transmission(bytes: &[u8]) {
     expected.sort_unstable();
     answered.sort_unstable();
     assert_eq!(answered, expected, "each request has one reply");
+}
+
+/// What is said in the transmission: all that follows the last reply to an option.
+fn after_handshake(said: &[u8]) -> Data<'_> {
+    let mut said = Data(&said[18..]);
+    while said.0.starts_with(&OPTION_REPLY_MAGIC.to_be_bytes()) {
+        let mut reply = || -> Result<_, Malformed> {
+            said.take(16)?;
+            let length = said.u32()?;
+            said.take(usize::try_from(length).expect("32 bits"))
+        };
+        reply().expect("a reply is whole");
+    }
+    said
 }
 
 /// The bytes that bring a client into transmission.
