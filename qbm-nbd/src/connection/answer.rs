@@ -129,7 +129,7 @@ impl Connection<'_> {
         let fua = request.has(flag::FUA);
         if let Some(bytes) = payload {
             let persist = if fua { Persist::Now } else { Persist::Later };
-            desk.give_back(disk.write(range.start(), bytes, persist)?);
+            desk.give_back(self.timed(|disk| disk.write(range.start(), bytes, persist))?);
             return Ok(());
         }
         if request.command == Command::Trim {
@@ -155,7 +155,8 @@ impl Connection<'_> {
             return Ok(());
         }
         let length = usize::try_from(range.length()).expect("at most MAX_REQUEST");
-        let buffer = self.export.disk.read(range.start(), desk.buffer(length))?;
+        let buffer = desk.buffer(length);
+        let buffer = self.timed(|disk| disk.read(range.start(), buffer))?;
         self.statistics.reads.add(1);
         self.statistics.bytes_read.add(range.length());
         if answer.replies.style == Style::Simple || request.has(flag::DF) {

@@ -26,7 +26,7 @@ use self::pace::Pace;
 use self::request::Incoming;
 use self::room::{Desk, Room};
 use self::turns::{Call, Turns};
-use crate::disk::Context;
+use crate::disk::{Context, Disk};
 use crate::export::Export;
 use crate::handshake::Session;
 use crate::limits::MAX_IN_FLIGHT;
@@ -122,7 +122,6 @@ impl<'s> Connection<'s> {
             if !self.turns.put(receiver, call) {
                 self.add_thread(scope);
             }
-            let begun = Instant::now();
             let answered = match call {
                 // This may take long, and what is done need not wait for it.
                 Call::Follower => self.outbox.flush(&*self.peer.wire),
@@ -130,7 +129,6 @@ impl<'s> Connection<'s> {
             };
             let answered = answered.and_then(|()| self.answer(incoming, &mut desk, when));
             desk.clear();
-            self.pace.note(begun.elapsed());
             if answered.is_err() {
                 return self.break_off();
             }
@@ -161,6 +159,14 @@ impl<'s> Connection<'s> {
         } else {
             (Call::Nobody, When::Now)
         }
+    }
+
+    /// Lets the disk do some work that is quick unless it has to wait, and notes which it was.
+    fn timed<T>(&self, work: impl FnOnce(&dyn Disk) -> T) -> T {
+        let begun = Instant::now();
+        let done = work(&*self.export.disk);
+        self.pace.note(begun.elapsed());
+        done
     }
 
     /// Sends a reply, `data` after its `head`.
