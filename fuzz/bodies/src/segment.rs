@@ -11,8 +11,8 @@ use crate::input::Input;
 const GRANULE: u64 = 512;
 /// The most granules of a disk that is written to.
 const FEW: u64 = 100;
-/// The most of one that is only read: more than two pages of a bitmap.
-const MANY: u64 = 70_000;
+/// The most of one that is only read: more than a page of a bitmap.
+const MANY: u64 = 40_000;
 
 const DESCRIPTOR: &str = r#"{"QBM": {"version": 1, "image": {"file": "d", "format": "raw"}, "bitmaps":
     {"b": {"file": "b", "granularity-bytes": 512, "type": "dirty"}}}}"#;
@@ -24,10 +24,10 @@ const DESCRIPTOR: &str = r#"{"QBM": {"version": 1, "image": {"file": "d", "forma
 /// If it is not read as it should be, or loses a mark when it is written to, closed and opened.
 pub fn segment(bytes: &[u8]) {
     let mut input = Input(bytes);
-    // Most are only read, which is many times as fast.
-    let (few, written) = match input.byte().unwrap_or(0) % 16 {
+    // Most are small and only read, which is many times as fast.
+    let (few, written) = match input.byte().unwrap_or(0) % 64 {
         0 => (false, false),
-        choice => (true, choice < 4),
+        choice => (true, choice < 16),
     };
     let granules = 1 + input.at_most(if few { FEW } else { MANY } - 1);
     let unreadable = match input.byte() {
