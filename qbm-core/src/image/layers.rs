@@ -119,7 +119,8 @@ async fn load_allocation<D: Directory>(
     for segment in &bitmap.segments {
         let file = beside(name, &segment.file);
         let opened = open_locked(directory, &file, lock, uses).await?;
-        let doubt = segment_file::load(&opened, &bits).await.map_err(Error::io(&file, "read"))?;
+        let doubt = segment_file::load(&opened, &bits, bits.file_len()).await;
+        let doubt = doubt.map_err(Error::io(&file, "read"))?;
         if let Some(doubt) = doubt {
             return Err(Error::unusable(&file, doubt.sentence()));
         }

@@ -40,7 +40,10 @@ pub(super) async fn find<D: Directory>(
         segment_file::check_granules(bitmap.granularity, size)?;
     }
     let mut found = Vec::new();
+    // A resize that was cut short leaves the bitmaps of the size that was committed.
+    let committed = descriptor.size.map_or(size, |committed| committed.min(size));
     for bitmap in dirty(descriptor) {
+        let expected = bitmap.granularity.granules_of(committed).div_ceil(8);
         for name in bitmap.files() {
             let file = open(directory, name, access).await?;
             if let Some(file) = &file {
@@ -52,7 +55,7 @@ pub(super) async fn find<D: Directory>(
             let marks = Bits::new(bitmap.granularity.granules_of(size));
             let doubt = match &file {
                 Some(file) => {
-                    let doubt = segment_file::load(file, &marks).await;
+                    let doubt = segment_file::load(file, &marks, expected).await;
                     doubt.map_err(Error::io(name, "read"))?
                 }
                 None => {

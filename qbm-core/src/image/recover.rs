@@ -56,12 +56,15 @@ impl<D: Directory> Image<D> {
         if crashed {
             self.settle_data().await?;
         }
+        // What was added is marked in memory, and the files are too short for that.
+        let grown = before.size.is_some_and(|committed| committed < self.size());
         // The reason before the marks: a crash in between must not leave marks without one.
         self.note_doubts(&control.bitmaps, &before).await?;
         for bitmap in &control.bitmaps {
             for held in &bitmap.segments {
                 let segment = &held.segment;
-                let trusted = !crashed && bitmap.doubt.is_none() && !segment.is_poisoned();
+                let sound = bitmap.doubt.is_none() && !segment.is_poisoned();
+                let trusted = sound && !crashed && !grown;
                 if trusted || mutants::planted(Mutant::KillTrust) {
                     segment.durable.union(&segment.wanted);
                     continue;

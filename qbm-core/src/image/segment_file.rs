@@ -79,9 +79,14 @@ impl<D: Directory> Image<D> {
 
 /// Reads the marks in `file` into `bits`; returns why they are not what a correct writer left.
 ///
-/// What cannot be read, and what the file is too short for, counts as marked. A file with marks
-/// past the end is not the file of this disk, and everything counts as marked.
-pub(super) async fn load<F: Storage>(file: &F, bits: &Bits) -> std::io::Result<Option<Doubt>> {
+/// What cannot be read, and what the file is too short for, counts as marked; that is no doubt as
+/// long as it has the `expected` bytes. A file with marks past the end is not the file of this disk,
+/// and everything counts as marked.
+pub(super) async fn load<F: Storage>(
+    file: &F,
+    bits: &Bits,
+    expected: u64,
+) -> std::io::Result<Option<Doubt>> {
     let needed = bits.file_len();
     let length = file.len().await?;
     let mut found = Found::default();
@@ -102,7 +107,7 @@ pub(super) async fn load<F: Storage>(file: &F, bits: &Bits) -> std::io::Result<O
         bits.set_all();
         return Ok(Some(Doubt::SegmentExcess));
     }
-    Ok(match (length < needed, found.unreadable) {
+    Ok(match (length < expected, found.unreadable) {
         (true, _) => Some(Doubt::SegmentTooShort),
         (false, true) => Some(Doubt::SegmentUnreadable),
         (false, false) => None,

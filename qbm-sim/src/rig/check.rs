@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use qbm_core::backup::{self, Sink, Writing};
 use qbm_core::bits::Bits;
+use qbm_core::descriptor::Doubt;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
 
@@ -64,8 +65,9 @@ async fn check_bitmaps(
 ) -> Result<u64, String> {
     let mut excess = 0;
     for bitmap in image.bitmaps().await {
-        // Every file that a descriptor names is there and whole.
-        if let Some(doubt) = bitmap.doubt.filter(|doubt| !model.may_doubt(*doubt)) {
+        // Only a data image that could not be synced leaves doubt; no crash does, and then every
+        // file that a descriptor names is there and whole.
+        if let Some(doubt) = bitmap.doubt.filter(|doubt| *doubt != Doubt::DataSyncFailed) {
             return Err(format!("P2: bitmap '{}' is doubtful: {}", bitmap.name, doubt.code()));
         }
         let bits = image.bitmap_bits(&bitmap.name).await.map_err(|error| error.to_string())?;

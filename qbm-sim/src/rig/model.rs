@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use qbm_core::descriptor::Doubt;
-
 use super::{MAX_SIZE, SIZE, USER};
 
 /// Bytes of a granule.
@@ -56,9 +54,6 @@ pub struct Model {
     size: usize,
     /// From where on a resize that was not finished may have left marks.
     torn_from: usize,
-    /// Whether a resize failed: what it would have cut off may still be there after a crash, and the
-    /// bitmaps are then too short for it.
-    torn_once: bool,
     /// For each byte of the disk, the versions that it may show, as bits.
     visible: Vec<u64>,
     /// The users' bitmaps whose state is certain.
@@ -78,7 +73,6 @@ impl Model {
             versions: vec![first],
             size: SIZE,
             torn_from: MAX_SIZE,
-            torn_once: false,
             visible: vec![1; MAX_SIZE],
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
@@ -158,18 +152,6 @@ impl Model {
         if whole {
             self.torn_from = MAX_SIZE;
             self.end_write(index);
-        } else {
-            self.torn_once = true;
-        }
-    }
-
-    /// Whether a crash may leave this doubt: one that follows from an error. None follows from a crash
-    /// alone here, since the bitmaps of all sizes that are drawn have as many bytes.
-    pub(crate) fn may_doubt(&self, doubt: Doubt) -> bool {
-        match doubt {
-            Doubt::DataSyncFailed => true,
-            Doubt::SegmentTooShort => self.torn_once,
-            _ => false,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{Disk, Executor, Grain, Loss, SimHost, Step};
 const ALL_PARTS_OF: usize = 10;
 
 /// The operations of which workloads are made; the last granule is a partial one.
-const OPERATIONS: [fn(usize) -> Operation; 14] = [
+const OPERATIONS: [fn(usize) -> Operation; 15] = [
     |_| Operation::Flush,
     |_| change(0..GRANULE, Request::Write, Persist::Later),
     |_| change(100..GRANULE + 1, Request::Write, Persist::Now),
@@ -28,6 +28,8 @@ const OPERATIONS: [fn(usize) -> Operation; 14] = [
     |_| change(0..2 * GRANULE, Request::Discard, Persist::Later),
     |position| Operation::BackUp(position.to_string()),
     |position| Operation::GiveUp(Id(position as u128 + 1)),
+    // Bitmaps of one byte, and of three as at first.
+    |_| Operation::Resize(8 * GRANULE),
     |_| Operation::Resize(SIZE + GRANULE),
     |_| Operation::Add,
     |_| Operation::Remove,
@@ -192,7 +194,7 @@ mod tests {
             (0..workloads(2)).map(|number| format!("{:?}", workload(number))).collect();
         let different: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len());
-        assert_eq!(all.len(), 14 + 14 * 14);
+        assert_eq!(all.len(), 15 + 15 * 15);
         assert_eq!(workload(workloads(2) - 1).len(), 2);
         assert_eq!(workload(workloads(2)).len(), 3);
     }
