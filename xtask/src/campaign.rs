@@ -74,7 +74,7 @@ pub(crate) fn small() -> Result<()> {
 pub(crate) fn sim_bounded() -> Result<()> {
     small()?;
     // The same cases each time, so that the gate is firm; `cargo xtask sim` draws fresh ones.
-    let mut command = program("qbm-sim", "qbm-sim", ["--images", "900000", "--minutes", "8"]);
+    let mut command = program("qbm-sim", "qbm-sim", ["--images", "600000", "--minutes", "8"]);
     run(command.env("QBM_SEED", "1"))
 }
 
