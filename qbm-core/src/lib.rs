@@ -22,6 +22,7 @@ pub mod storage;
 mod sync;
 mod track;
 pub mod units;
+pub mod zeroes;
 
 pub use buffer::Buffer;
 pub use directory::{Access, Directory};

@@ -1,8 +1,9 @@
 //! The data image and the allocation bitmap of a point: writing them, and their digest.
 
-use super::digest::{self, Digest};
+use super::digest::Digest;
 use super::{Progress, WINDOW};
 use crate::bits::{Bits, PAGE_BYTES};
+use crate::zeroes::runs;
 use crate::{Buffer, ByteRange, Directory, Error, Granularity, Image, Persist, Result, Storage};
 
 /// Bytes that are left out together where they are zero.
@@ -138,29 +139,15 @@ async fn write_sparse<F: Storage>(
     mut buffer: Buffer,
 ) -> std::io::Result<(u64, Buffer)> {
     let mut stored = 0;
-    for run in nonzero_runs(&buffer) {
+    let data_runs: Vec<_> =
+        runs(&buffer, SECTOR).filter(|run| !run.zero).map(|run| run.bytes).collect();
+    for run in data_runs {
         let length = run.len() as u64;
         let place = offset + run.start as u64;
         buffer = data.write_at(place, buffer.narrow(run), Persist::Later).await?.widen();
         stored += length;
     }
     Ok((stored, buffer))
-}
-
-/// The runs of sectors that are not all zero.
-fn nonzero_runs(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for (index, sector) in bytes.chunks(SECTOR).enumerate() {
-        if digest::is_zero(sector) {
-            continue;
-        }
-        let start = index * SECTOR;
-        match runs.last_mut() {
-            Some(last) if last.end == start => last.end = start + sector.len(),
-            _ => runs.push(start..start + sector.len()),
-        }
-    }
-    runs
 }
 
 /// Writes the bits of an allocation bitmap to the new file `file`.
@@ -189,20 +176,21 @@ pub(super) async fn digest_of<F: Storage>(
     while offset < size {
         let rest = ByteRange::new(offset, size - offset);
         let window = rest.clip(window_end(offset));
-        let mut zero_until = offset;
         if offset >= data_until {
             let status = data.block_status(rest).await?;
-            let until = if status.data { &mut data_until } else { &mut zero_until };
-            *until = offset + status.length;
+            let end = offset + status.length;
+            if status.data {
+                data_until = end;
+            } else if end >= window.end() {
+                // On to the window in which the data starts.
+                offset = if end >= size { size } else { end - end % WINDOW };
+                progress(Progress { done: offset, total: size });
+                continue;
+            }
         }
-        if zero_until >= window.end() {
-            // On to the window in which the data starts.
-            offset = if zero_until >= size { size } else { zero_until - zero_until % WINDOW };
-        } else {
-            let length = usize::try_from(window.length()).expect("a window fits into memory");
-            digest.window(offset, &data.read_at(offset, Buffer::zeroed(length)).await?);
-            offset = window.end();
-        }
+        let length = usize::try_from(window.length()).expect("a window fits into memory");
+        digest.window(offset, &data.read_at(offset, Buffer::zeroed(length)).await?);
+        offset = window.end();
         progress(Progress { done: offset, total: size });
     }
     Ok(digest.finish(allocation))

@@ -5,6 +5,7 @@
 //! pages, in the same way. So it does not depend on which zeroes are stored as holes.
 
 use crate::bits::{Bits, PAGE_BYTES};
+use crate::zeroes::is_zero;
 
 /// The bytes of a block. The last one of a disk may be shorter.
 pub(super) const BLOCK: usize = 64 << 10;
@@ -50,30 +51,9 @@ impl Digest {
     }
 }
 
-/// Whether all of `bytes` are zero.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    let mut chunks = bytes.chunks_exact(64);
-    // A whole chunk at a time, which the compiler turns into wide instructions.
-    chunks.all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
-        && chunks.remainder().iter().all(|byte| *byte == 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zero_is_seen_at_any_length_and_place() {
-        for length in [0, 1, 63, 64, 65, 200] {
-            let mut bytes = vec![0; length];
-            assert!(is_zero(&bytes));
-            for index in 0..length {
-                bytes[index] = 1;
-                assert!(!is_zero(&bytes), "{index} of {length}");
-                bytes[index] = 0;
-            }
-        }
-    }
 
     #[test]
     fn zero_blocks_do_not_count_and_places_do() {

@@ -1,8 +1,8 @@
 //! Putting a point back: onto a new file, or over a disk by writing only what differs.
 
 use super::contents::SECTOR;
-use super::digest::is_zero;
 use super::{Progress, WINDOW};
+use crate::zeroes::is_zero;
 use crate::{Buffer, ByteRange, Directory, Error, Image, Persist, Result, Storage, Unmap};
 
 /// Where a point is put.

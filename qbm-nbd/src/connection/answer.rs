@@ -2,18 +2,22 @@
 
 use std::io;
 
+use qbm_core::zeroes::runs;
 use qbm_core::{Buffer, ByteRange, Persist, Unmap};
 
 use super::Connection;
 use super::outbox::When;
 use super::request::{Incoming, Payload, check};
 use super::room::Desk;
-use super::runs::runs;
 use crate::disk::{Context, Fault, Pace};
 use crate::limits::{MAX_CACHED, MAX_EXTENTS, MAX_KEPT};
 use crate::protocol::{
     Command, Data, ErrorCode, Malformed, Replies, Request, Style, command_flag as flag,
 };
+
+/// The least run of zeroes that is told apart within a read, in bytes. A shorter one costs more to
+/// tell than to send.
+const GRAIN: usize = 64 << 10;
 
 /// Why a request was not answered with success.
 enum Failure {
@@ -171,7 +175,7 @@ impl Connection<'_> {
 
     /// Sends what was read at `offset` as chunks; where it is zero, only that it is.
     fn send_runs(&self, offset: u64, bytes: &[u8], answer: Answer<'_>) -> io::Result<()> {
-        for run in runs(bytes) {
+        for run in runs(bytes, GRAIN) {
             let start = offset + run.bytes.start as u64;
             let last = run.bytes.end == bytes.len();
             if run.zero {

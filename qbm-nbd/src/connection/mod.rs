@@ -12,7 +12,6 @@ mod outbox;
 mod pace;
 mod request;
 mod room;
-mod runs;
 mod turns;
 
 use std::io;

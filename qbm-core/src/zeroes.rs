@@ -1,26 +1,27 @@
-//! Which parts of what was read are zeroes, and need not be sent.
+//! Which parts of bytes are zeroes, and need be neither stored nor sent.
 
 use std::ops::Range;
 
-/// The least run of zeroes that is told apart within a read, in bytes. A shorter one costs more to
-/// tell than to send.
-const GRAIN: usize = 64 << 10;
-
-/// A part of what was read.
+/// A part of some bytes, as [`runs`] tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    /// Its bytes.
-    pub(crate) bytes: Range<usize>,
+pub struct Run {
+    /// Which bytes; at least one.
+    pub bytes: Range<usize>,
     /// Whether all of them are zero.
-    pub(crate) zero: bool,
+    pub zero: bool,
 }
 
-/// The runs of `bytes`, in their order and without gaps; each but the last is of whole grains.
+/// The runs of `bytes` that are zero and those that are not, in their order and without gaps; each
+/// but the last is of whole grains of `grain` bytes.
 ///
 /// Where there is data it looks at one byte a grain as a rule.
-pub(crate) fn runs(bytes: &[u8]) -> impl Iterator<Item = Run> + '_ {
+///
+/// # Panics
+///
+/// If `grain` is 0.
+pub fn runs(bytes: &[u8], grain: usize) -> impl Iterator<Item = Run> + '_ {
     let mut start = 0;
-    let mut grains = bytes.chunks(GRAIN).peekable();
+    let mut grains = bytes.chunks(grain).peekable();
     std::iter::from_fn(move || {
         let first = grains.next()?;
         let zero = is_zero(first);
@@ -34,19 +35,35 @@ pub(crate) fn runs(bytes: &[u8]) -> impl Iterator<Item = Run> + '_ {
     })
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+/// Whether all of `bytes` are zero.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let [first, rest @ ..] = bytes else { return true };
     // Every byte equals the one before it, and the first is zero: a comparison of memory, which is
     // as fast as there is.
-    bytes.first().is_none_or(|first| *first == 0)
-        && bytes.get(1..) == bytes.get(..bytes.len().saturating_sub(1))
+    *first == 0 && *rest == bytes[..rest.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const GRAIN: usize = 64 << 10;
+
     fn told(bytes: &[u8]) -> Vec<(Range<usize>, bool)> {
-        runs(bytes).map(|run| (run.bytes, run.zero)).collect()
+        runs(bytes, GRAIN).map(|run| (run.bytes, run.zero)).collect()
+    }
+
+    #[test]
+    fn zero_is_seen_at_any_length_and_place() {
+        for length in [0, 1, 63, 64, 65, 200] {
+            let mut bytes = vec![0; length];
+            assert!(is_zero(&bytes));
+            for index in 0..length {
+                bytes[index] = 1;
+                assert!(!is_zero(&bytes), "{index} of {length}");
+                bytes[index] = 0;
+            }
+        }
     }
 
     #[test]
