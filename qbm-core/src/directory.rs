@@ -74,16 +74,32 @@ pub async fn read_whole<F: Storage>(file: &F, limit: usize) -> io::Result<Vec<u8
     }
 }
 
+/// Opens the file `name`, if there is one.
+///
+/// # Errors
+///
+/// Those of [`Directory::open`], but for a name that nothing has.
+pub(crate) async fn open_if_there<D: Directory>(
+    directory: &D,
+    name: &str,
+    access: Access,
+) -> io::Result<Option<D::File>> {
+    match directory.open(name, access).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Refuses a name that something has already.
 ///
 /// # Errors
 ///
 /// [`Error::Unusable`] if so, and any error of looking.
 pub(crate) async fn refuse_taken<D: Directory>(directory: &D, name: &str) -> crate::Result<()> {
-    match directory.open(name, Access::Read).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Error::unusable(name, "it exists already")),
-        Err(error) => Err(Error::io(name, "create")(error)),
+    let found = open_if_there(directory, name, Access::Read).await;
+    match found.map_err(Error::io(name, "create"))? {
+        None => Ok(()),
+        Some(_) => Err(Error::unusable(name, "it exists already")),
     }
 }
 

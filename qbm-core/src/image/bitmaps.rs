@@ -94,6 +94,12 @@ pub(super) fn recording<F>(bitmaps: &[Tracked<F>]) -> Vec<Arc<Segment<F>>> {
 }
 
 impl<F> Control<F> {
+    /// The bitmap `name`, whoever holds it.
+    pub(super) fn bitmap(&self, name: &str) -> Result<&Tracked<F>> {
+        let bitmap = self.bitmaps.iter().find(|bitmap| bitmap.name == name);
+        bitmap.ok_or_else(|| Error::BitmapNotFound(name.to_owned()))
+    }
+
     /// The bitmap `name`, if no job holds it.
     pub(super) fn free(&mut self, name: &str) -> Result<&mut Tracked<F>> {
         free(&mut self.bitmaps, name)
@@ -148,8 +154,7 @@ impl<D: Directory> Image<D> {
     /// [`Error::BitmapNotFound`].
     pub async fn bitmap_bits(&self, name: &str) -> Result<Bits> {
         let control = self.control.lock().await;
-        let bitmap = control.bitmaps.iter().find(|bitmap| bitmap.name == name);
-        bitmap.map(union).ok_or_else(|| Error::BitmapNotFound(name.to_owned()))
+        control.bitmap(name).map(union)
     }
 }
 

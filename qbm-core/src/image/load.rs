@@ -11,7 +11,7 @@ use super::uses::Uses;
 use crate::bits::Bits;
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, Durability};
 use crate::track::segment::{Segment, SegmentFile};
-use crate::{Access, Directory, Error, Host, Lock, Result, Storage};
+use crate::{Access, Directory, Error, Host, Lock, Result, Storage, directory as names};
 
 /// A segment as it was found.
 pub(super) struct Found<F> {
@@ -71,13 +71,11 @@ pub(super) async fn find<D: Directory>(
 
 /// Opens a segment, or finds that it is gone and may be made anew.
 async fn open<D: Directory>(directory: &D, name: &str, access: Access) -> Result<Option<D::File>> {
-    match directory.open(name, access).await {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && access == Access::Write => {
-            Ok(None)
-        }
-        Err(error) => Err(Error::io(name, "open")(error)),
-    }
+    let opened = match access {
+        Access::Read => directory.open(name, access).await.map(Some),
+        Access::Write => names::open_if_there(directory, name, access).await,
+    };
+    opened.map_err(Error::io(name, "open"))
 }
 
 /// The dirty bitmaps of a disk of `size` bytes, of which `found` are the segments. Those that are

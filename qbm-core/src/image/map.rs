@@ -83,8 +83,7 @@ impl<D: Directory> Image<D> {
         if range.end() > size || range.is_empty() {
             return Err(Error::OutOfRange { range, size });
         }
-        let bitmap = control.bitmaps.iter().find(|bitmap| bitmap.name == name);
-        let bitmap = bitmap.ok_or_else(|| Error::BitmapNotFound(name.to_owned()))?;
+        let bitmap = control.bitmap(name)?;
         let layers: Vec<&Bits> = bitmap.segments.iter().map(|held| &held.segment.wanted).collect();
         let granularity = bitmap.granularity;
         let runs = runs_of_union(&layers, granularity.granules_touched(range)).take(most);

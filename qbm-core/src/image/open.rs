@@ -10,7 +10,7 @@ use super::{Image, layers, load};
 use crate::descriptor::Descriptor;
 use crate::sync::{AsyncMutex, AtomicU64};
 use crate::track::gate::Gate;
-use crate::{Access, Directory, Error, Host, Lock, Result, Storage};
+use crate::{Access, Directory, Error, Host, Lock, Result, Storage, directory as names};
 
 /// How an image is opened.
 #[derive(Debug)]
@@ -101,10 +101,10 @@ async fn refuse_copy_in_use<D: Directory>(
     uses: &mut Uses,
 ) -> Result<()> {
     let copy = copy_name(name);
-    match directory.open(&copy, Access::Read).await {
-        Ok(file) => uses.note(&copy, &file).await,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io(&copy, "open")(error)),
+    let found = names::open_if_there(directory, &copy, Access::Read).await;
+    match found.map_err(Error::io(&copy, "open"))? {
+        Some(file) => uses.note(&copy, &file).await,
+        None => Ok(()),
     }
 }
 
