@@ -47,6 +47,11 @@ impl Buffer {
         self
     }
 
+    /// What is shown of the whole buffer.
+    pub fn window(&self) -> Range<usize> {
+        self.window.clone()
+    }
+
     /// Shows the whole buffer again.
     #[must_use]
     pub fn widen(mut self) -> Self {
@@ -92,7 +97,7 @@ mod tests {
     #[test]
     fn a_narrowed_buffer_keeps_the_rest() {
         let buffer = Buffer::from_slice(b"abcdef").narrow(2..4);
-        assert_eq!(&*buffer, b"cd");
+        assert_eq!((&*buffer, buffer.window()), (b"cd".as_slice(), 2..4));
         assert_eq!(&*buffer.widen(), b"abcdef");
     }
 }

@@ -14,11 +14,33 @@ use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 /// Whether a sync of one file has failed.
 #[derive(Debug, Default)]
-pub(crate) struct Durable {
+pub struct Durable {
     failed: AtomicBool,
 }
 
 impl Durable {
+    /// Before something is made durable.
+    ///
+    /// # Errors
+    ///
+    /// If that has failed once.
+    pub fn check(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(io::Error::other("an earlier sync of this file failed; open it again"));
+        }
+        Ok(())
+    }
+
+    /// Afterwards: how it ended, which is remembered.
+    ///
+    /// # Errors
+    ///
+    /// That of `done`. A call that began before another one failed may still succeed. It says
+    /// nothing about what the other one failed for: its caller has the error.
+    pub fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        done.inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
+    }
+
     /// Makes everything durable that was written to `file` before the call, and its length.
     pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
         self.latch(|| file.sync_data())
@@ -42,12 +64,8 @@ impl Durable {
     }
 
     fn latch(&self, operation: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.failed.load(Ordering::SeqCst) {
-            return Err(io::Error::other("an earlier sync of this file failed; open it again"));
-        }
-        // A call that began before another one failed may still succeed. It says nothing about
-        // what the other one failed for: its caller has the error.
-        operation().inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
+        self.check()?;
+        self.note(operation())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -74,6 +75,11 @@ impl StdFile {
         self.kind == Kind::Block
     }
 
+    /// Whether a sync of it has failed. A backend that syncs it by other calls than these keeps it.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
     fn length(&self) -> io::Result<u64> {
         match self.kind {
             Kind::Regular => Ok(self.file.metadata()?.len()),
@@ -89,6 +95,12 @@ impl StdFile {
             Err(Errno::NXIO) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+impl AsFd for StdFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -16,6 +16,7 @@ mod lock;
 mod zeroes;
 
 pub use directory::{StdDirectory, split};
+pub use durable::Durable;
 pub use file::StdFile;
 pub use gate::GatePolicy;
 pub use host::StdHost;
