@@ -146,6 +146,8 @@ fn verify_finds_a_changed_byte_and_a_missing_parent() {
     file.write_at(&[6], 70_000).unwrap();
     let found = run(&mut in_folder(&["verify", "points", "--output", "json"])).code(1).json();
     assert_eq!(found[0]["finding"]["code"], "damaged", "{found}");
+    assert_eq!(found[0]["finding"]["areas"][0]["start"], GRANULE, "{found}");
+    assert_eq!(found[0]["finding"]["areas"][0]["length"], GRANULE, "{found}");
     assert_eq!(found[1]["finding"], Value::Null, "{found}");
     fs::remove_file(folder.path().join("points").join(format!("{}.qbm", name(0)))).unwrap();
     let found = run(&mut in_folder(&["verify", "points", "--output", "json"])).code(1).json();

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use futures_executor::block_on;
+use qbm_core::ByteRange;
 use qbm_core::backup::{self, Finding, PointEntry, Points};
 use qbm_io_std::StdDirectory;
 use serde_json::{Value, json};
@@ -88,7 +89,13 @@ fn check(
 /// The stable word for a finding, and the sentence.
 fn words(finding: &Finding) -> (&'static str, String) {
     match finding {
-        Finding::Damaged => ("damaged", "its contents are not those that were stored".to_owned()),
+        Finding::Damaged { .. } => {
+            ("damaged", "its contents are not those that were stored".to_owned())
+        }
+        Finding::DigestsDamaged => {
+            let what = "the digests of its blocks are damaged or gone; its contents are whole";
+            ("digests-damaged", what.to_owned())
+        }
         Finding::ParentMissing => {
             ("parent-missing", "the point before it is not in the target".to_owned())
         }
@@ -97,10 +104,22 @@ fn words(finding: &Finding) -> (&'static str, String) {
     }
 }
 
+/// Where it is damaged, as far as that is known.
+fn areas(finding: &Finding) -> &[ByteRange] {
+    match finding {
+        Finding::Damaged { areas } => areas,
+        _ => &[],
+    }
+}
+
 fn to_json(entry: &PointEntry, finding: Option<&Finding>) -> Value {
     let finding = finding.map(|finding| {
         let (code, reason) = words(finding);
-        json!({ "code": code, "reason": reason })
+        let areas: Vec<Value> = areas(finding)
+            .iter()
+            .map(|area| json!({ "start": area.start(), "length": area.length() }))
+            .collect();
+        json!({ "code": code, "reason": reason, "areas": areas })
     });
     json!({ "point": entry.point.id.to_string(), "name": entry.name, "finding": finding })
 }
@@ -111,6 +130,9 @@ fn print(entry: &PointEntry, finding: Option<&Finding>) {
         Some(finding) => {
             let (code, reason) = words(finding);
             println!("{}: {code}: {reason}", entry.name);
+            for area in areas(finding) {
+                println!("{}: {} bytes at {}", entry.name, area.length(), area.start());
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The data image and the allocation bitmap of a point: writing them, and their digest.
+//! The data image and the allocation bitmap of a point: writing them.
 
-use super::digest::Digest;
+use super::digests::Writer;
 use super::{Progress, WINDOW};
 use crate::bits::{Bits, PAGE_BYTES};
 use crate::zeroes::runs;
@@ -60,16 +60,11 @@ impl Selection<'_> {
     }
 }
 
-/// The end of the window that `offset` is in.
-fn window_end(offset: u64) -> u64 {
-    (offset / WINDOW + 1) * WINDOW
-}
-
 /// Copies what `selection` says from `source` to `data`, which is new and as long as the disk.
 pub(super) async fn copy<D: Directory, F: Storage>(
     source: &Image<D>,
     selection: &Selection<'_>,
-    (name, data, digest): (&str, &F, &mut Digest),
+    (name, data, digests): (&str, &F, &mut Writer<F>),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written> {
     let mut written = Written::default();
@@ -96,7 +91,7 @@ pub(super) async fn copy<D: Directory, F: Storage>(
         let before = at.done;
         buffer = read_window(source, selection, (buffer, window), &mut at.done).await?;
         written.read += at.done - before;
-        digest.window(window.start(), &buffer);
+        digests.window(window.start(), &buffer).await.map_err(Error::io(name, "digest"))?;
         let (stored, back) =
             write_sparse(data, window.start(), buffer).await.map_err(Error::io(name, "write"))?;
         buffer = back.widen();
@@ -161,37 +156,4 @@ pub(super) async fn write_bits<F: Storage>(file: &F, bits: &Bits) -> std::io::Re
         buffer = file.write_at(offset, part, Persist::Later).await?.widen();
     }
     Ok(())
-}
-
-/// The digest of the data image `data` of a point, as it is on the medium.
-pub(super) async fn digest_of<F: Storage>(
-    data: &F,
-    allocation: Option<&Bits>,
-    progress: &mut dyn FnMut(Progress),
-) -> std::io::Result<String> {
-    let size = data.len().await?;
-    let mut digest = Digest::new();
-    let mut offset = 0;
-    let mut data_until = 0;
-    while offset < size {
-        let rest = ByteRange::new(offset, size - offset);
-        let window = rest.clip(window_end(offset));
-        if offset >= data_until {
-            let status = data.block_status(rest).await?;
-            let end = offset + status.length;
-            if status.data {
-                data_until = end;
-            } else if end >= window.end() {
-                // On to the window in which the data starts.
-                offset = if end >= size { size } else { end - end % WINDOW };
-                progress(Progress { done: offset, total: size });
-                continue;
-            }
-        }
-        let length = usize::try_from(window.length()).expect("a window fits into memory");
-        digest.window(offset, &data.read_at(offset, Buffer::zeroed(length)).await?);
-        offset = window.end();
-        progress(Progress { done: offset, total: size });
-    }
-    Ok(digest.finish(allocation))
 }

@@ -12,7 +12,7 @@
 //! its id.
 
 mod contents;
-mod digest;
+mod digests;
 mod points;
 mod restore;
 mod run;
@@ -21,7 +21,9 @@ mod verify;
 pub use points::{PointEntry, Points, points};
 pub use restore::{Restored, Sink, Writing, restore};
 pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run};
-pub use verify::{Finding, verify};
+pub use verify::{Finding, MAX_AREAS, verify};
+
+use crate::descriptor::MAX_BLOCK;
 
 /// How far a long operation has come, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,5 +34,5 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Bytes that are read, compared and written at a time. A multiple of [`digest::BLOCK`].
-const WINDOW: u64 = 1 << 20;
+/// Bytes that are read, compared and written at a time: a multiple of what has a digest.
+const WINDOW: u64 = MAX_BLOCK;

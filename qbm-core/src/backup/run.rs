@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Progress;
 use super::contents::{self, Selection, Written};
-use super::digest::Digest;
+use super::digests::{Writer, block_of};
 use super::points::{DESCRIPTOR_SUFFIX, Points, points};
 use crate::bits::Bits;
 use crate::chain::MAX_LAYERS;
@@ -217,6 +217,14 @@ fn selection(kind: Kind, granularity: Granularity, bits: &Bits, size: u64) -> Se
     Selection { granularity, bits, size }
 }
 
+/// The names of a point's files.
+struct Files {
+    raw: String,
+    /// The allocation bitmap, if it has one.
+    bits: String,
+    digests: String,
+}
+
 /// What storing a point needs to know.
 struct Store<'a, D: Directory, T> {
     image: &'a Image<D>,
@@ -235,66 +243,76 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
     ) -> Result<()> {
         let descriptor = format!("{}{DESCRIPTOR_SUFFIX}", report.name);
         let raw = format!("{}.raw", report.name);
-        let bits = format!("{descriptor}.allocation.{}.bits", self.host.fresh_id());
         let data = self.target.create(&raw).await.map_err(Error::io(&raw, "create"))?;
-        let written = self.write_files((&raw, &data), &bits, report, progress).await;
+        let files = Files {
+            raw,
+            bits: format!("{descriptor}.allocation.{}.bits", self.host.fresh_id()),
+            digests: format!("{descriptor}.{}.digests", self.host.fresh_id()),
+        };
+        let written = self.write_files(&files, &data, report, progress).await;
         let named = match written {
-            Ok(point) => self.name_files((&descriptor, &raw, &bits), point, report).await,
+            Ok(digest) => self.name_files(&descriptor, &files, digest, report).await,
             Err(error) => Err(error),
         };
         if named.is_err() {
-            // Best effort: nothing names them.
-            let _raw = self.target.remove(&raw).await;
-            let _bits = self.target.remove(&bits).await;
+            for file in [files.raw, files.bits, files.digests] {
+                // Best effort: nothing names them.
+                let _removed = self.target.remove(&file).await;
+            }
         }
         named
     }
 
     async fn write_files(
         &self,
-        (raw, data): (&str, &T::File),
-        bits: &str,
+        files: &Files,
+        data: &T::File,
         report: &mut BackupReport,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<String> {
-        let frozen = self.frozen;
+        let (frozen, raw) = (self.frozen, &files.raw);
         data.set_len(report.size).await.map_err(Error::io(raw, "resize"))?;
         let selection = selection(report.kind, frozen.granularity(), frozen.bits(), report.size);
         report.dirty = selection.bytes();
-        let mut digest = Digest::new();
-        let part = (raw, data, &mut digest);
+        let io = |action| Error::io(&files.digests, action);
+        let file = self.target.create(&files.digests).await.map_err(io("create"))?;
+        let block = block_of(frozen.granularity());
+        let mut digests = Writer::begin(file, block, report.size).await.map_err(io("resize"))?;
+        let part = (raw.as_str(), data, &mut digests);
         let Written { read, stored } =
             contents::copy(self.image, &selection, part, progress).await?;
         (report.read, report.stored) = (read, stored);
         data.sync().await.map_err(Error::io(raw, "sync"))?;
         if let Some(allocation) = selection.bits {
-            let io = |action| Error::io(bits, action);
-            let file = self.target.create(bits).await.map_err(io("create"))?;
+            let io = |action| Error::io(&files.bits, action);
+            let file = self.target.create(&files.bits).await.map_err(io("create"))?;
             contents::write_bits(&file, allocation).await.map_err(io("write"))?;
             file.sync().await.map_err(io("sync"))?;
         }
+        let digest = digests.finish(selection.bits).await.map_err(io("write"))?;
         // The names too must be durable before a descriptor has them.
         self.target.sync().await.map_err(Error::io("target", "sync"))?;
-        Ok(digest.finish(selection.bits))
+        Ok(digest)
     }
 
     /// The commit point of the target.
     async fn name_files(
         &self,
-        (name, raw, bits): (&str, &str, &str),
+        name: &str,
+        files: &Files,
         digest: String,
         report: &BackupReport,
     ) -> Result<()> {
         let source = self.image.descriptor().await.id;
         let mut descriptor =
-            Descriptor::new(ImageRef { file: raw.to_owned(), format: Format::Raw });
+            Descriptor::new(ImageRef { file: files.raw.clone(), format: Format::Raw });
         descriptor.id = Some(self.host.fresh_id());
         descriptor.size = Some(report.size);
         let mut parent = None;
         if let Kind::Incremental { parent: id } = report.kind {
             let before = self.points.by_id(id).expect("`kind` found it");
             let backing = ImageRef { file: before.descriptor(), format: Format::Qbm };
-            descriptor.bitmaps.push(allocation(self.frozen.granularity(), bits, backing));
+            descriptor.bitmaps.push(allocation(self.frozen.granularity(), &files.bits, backing));
             parent = Some(id);
         }
         descriptor.point = Some(Point {
@@ -305,6 +323,8 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
             bitmap: self.frozen.bitmap().to_owned(),
             stored: report.stored,
             digest,
+            digests: files.digests.clone(),
+            block: block_of(self.frozen.granularity()),
         });
         let temporary = format!("{name}.{}.tmp", self.host.fresh_id());
         let text = descriptor.to_text().map_err(Error::descriptor(name))?;

@@ -38,6 +38,8 @@ pub(super) const POINT_IMAGE: &str = "image";
 pub(super) const POINT_BITMAP: &str = "bitmap";
 pub(super) const POINT_STORED: &str = "stored";
 pub(super) const POINT_DIGEST: &str = "digest";
+pub(super) const POINT_DIGESTS: &str = "digests";
+pub(super) const POINT_BLOCK: &str = "block-bytes";
 
 pub(super) const OPENER: &str = "opener";
 pub(super) const PID: &str = "pid";

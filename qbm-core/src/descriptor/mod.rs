@@ -35,6 +35,8 @@ pub const MAX_SEGMENTS: usize = 8;
 pub const MAX_BITMAP_NAME: usize = 1023;
 /// The longest name of a file, in bytes.
 pub const MAX_FILE_NAME: usize = 4095;
+/// The most bytes of a disk that one digest of a point is taken of.
+pub const MAX_BLOCK: u64 = 1 << 20;
 /// The highest generation. At one open a microsecond it is reached in 292,000 years, and the next
 /// one can still be counted, so that it is refused and does not wrap.
 pub const MAX_GENERATION: u64 = i64::MAX as u64;
@@ -227,8 +229,12 @@ pub struct Point {
     pub bitmap: String,
     /// Bytes of the disk that it stores.
     pub stored: u64,
-    /// BLAKE3 of the stored granules, in order, 64 hexadecimal digits.
+    /// BLAKE3 of the digests of its blocks and of its allocation bitmap, 64 hexadecimal digits.
     pub digest: String,
+    /// The file that has the digests of its blocks.
+    pub digests: String,
+    /// Bytes of the disk that one of these is taken of.
+    pub block: Granularity,
 }
 
 impl PartialEq for Descriptor {
@@ -287,14 +293,16 @@ impl Descriptor {
         self.bitmaps.iter_mut().find(|bitmap| bitmap.name == name)
     }
 
-    /// The names of all its files: of the data image, of the bitmaps, and of what is behind it.
+    /// The names of all its files: of the data image, of the bitmaps, of what is behind it, and of
+    /// the digests.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let backing = self.bitmaps.iter().filter_map(|bitmap| match &bitmap.kind {
             BitmapKind::Allocation { backing } => backing.as_ref(),
             BitmapKind::Dirty => None,
         });
         let images = std::iter::once(&self.image).chain(backing).map(|image| image.file.as_str());
-        images.chain(self.bitmaps.iter().flat_map(Bitmap::files))
+        let digests = self.point.iter().map(|point| point.digests.as_str());
+        images.chain(self.bitmaps.iter().flat_map(Bitmap::files)).chain(digests)
     }
 
     /// The allocation bitmap, of which there is at most one.

@@ -8,8 +8,8 @@ use super::member::*;
 use super::name::{SOFT, check_bitmap_name, check_file_name};
 use super::shape::Kept;
 use super::value::{
-    Object, at_most, boolean, digest, granularity, id, must_be, nanoseconds, nullable, process_id,
-    size, string, timestamp, unsigned, word,
+    Object, at_most, block, boolean, digest, granularity, id, must_be, nanoseconds, nullable,
+    process_id, size, string, timestamp, unsigned, word,
 };
 use super::{
     Bitmap, BitmapKind, Descriptor, Doubt, Durability, Format, ImageRef, InUse, MAX_BITMAPS,
@@ -40,7 +40,7 @@ impl Reader {
                 .optional(DURABILITY, |node| word(node, &durabilities))?
                 .unwrap_or_default(),
             stamp: root.optional(STAMP, stamp)?,
-            point: root.optional(POINT, point)?,
+            point: root.optional(POINT, |node| self.point(node))?,
             in_use: root.optional(IN_USE, in_use)?,
             original: Kept::default(),
         })
@@ -138,6 +138,27 @@ impl Reader {
             point: segment.optional(SEGMENT_POINT, id)?,
         })
     }
+
+    fn point(&mut self, node: &Node<'_>) -> Result<Point, Fault> {
+        let point = Object::of(node)?;
+        let bitmap_name = |node| -> Result<String, Fault> {
+            let name = string(node)?;
+            check_bitmap_name(name)
+                .map_err(|what| Fault::new(node.at, format!("the name {what}")))?;
+            Ok(name.to_owned())
+        };
+        Ok(Point {
+            id: point.required(POINT_ID, id)?,
+            parent: point.required(POINT_PARENT, |node| nullable(node, id))?,
+            created: point.required(POINT_CREATED, timestamp)?,
+            image: point.required(POINT_IMAGE, id)?,
+            bitmap: point.required(POINT_BITMAP, bitmap_name)?,
+            stored: point.required(POINT_STORED, size)?,
+            digest: point.required(POINT_DIGEST, digest)?,
+            digests: point.required(POINT_DIGESTS, |node| self.file(node))?,
+            block: point.required(POINT_BLOCK, block)?,
+        })
+    }
 }
 
 fn stamp(node: &Node<'_>) -> Result<Identity, Fault> {
@@ -147,24 +168,6 @@ fn stamp(node: &Node<'_>) -> Result<Identity, Fault> {
         inode: stamp.required(STAMP_INODE, unsigned)?,
         size: stamp.required(STAMP_SIZE, size)?,
         modified_ns: stamp.required(STAMP_MODIFIED, |node| nullable(node, nanoseconds))?,
-    })
-}
-
-fn point(node: &Node<'_>) -> Result<Point, Fault> {
-    let point = Object::of(node)?;
-    let bitmap_name = |node| -> Result<String, Fault> {
-        let name = string(node)?;
-        check_bitmap_name(name).map_err(|what| Fault::new(node.at, format!("the name {what}")))?;
-        Ok(name.to_owned())
-    };
-    Ok(Point {
-        id: point.required(POINT_ID, id)?,
-        parent: point.required(POINT_PARENT, |node| nullable(node, id))?,
-        created: point.required(POINT_CREATED, timestamp)?,
-        image: point.required(POINT_IMAGE, id)?,
-        bitmap: point.required(POINT_BITMAP, bitmap_name)?,
-        stored: point.required(POINT_STORED, size)?,
-        digest: point.required(POINT_DIGEST, digest)?,
     })
 }
 

@@ -69,6 +69,8 @@ const POINT_SHAPE: Shape = Members(&[
     (POINT_BITMAP, Plain),
     (POINT_STORED, Plain),
     (POINT_DIGEST, Plain),
+    (POINT_DIGESTS, Plain),
+    (POINT_BLOCK, Plain),
 ]);
 
 const IN_USE_SHAPE: Shape = Members(&[

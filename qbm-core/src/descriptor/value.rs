@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::MAX_BLOCK;
 use super::error::{Fault, shown};
 use super::json::{Member, Node, Value};
 use crate::host::{Id, Timestamp};
@@ -128,9 +129,18 @@ fn integer<T: FromStr>(node: &Node<'_>, what: &str) -> Result<T, Fault> {
 
 /// A granularity in bytes.
 pub(super) fn granularity(node: &Node<'_>) -> Result<Granularity, Fault> {
-    let bytes: Option<u64> = integer(node, "").ok();
+    granularity_to(Granularity::MAX.bytes(), node)
+}
+
+/// What one digest of a point is taken of, in bytes.
+pub(super) fn block(node: &Node<'_>) -> Result<Granularity, Fault> {
+    granularity_to(MAX_BLOCK, node)
+}
+
+fn granularity_to(most: u64, node: &Node<'_>) -> Result<Granularity, Fault> {
+    let bytes = integer(node, "").ok().filter(|bytes| *bytes <= most);
     let granularity = bytes.and_then(Granularity::from_bytes);
-    granularity.ok_or_else(|| must_be("a power of two from 512 to 2147483648", node))
+    granularity.ok_or_else(|| must_be(&format!("a power of two from 512 to {most}"), node))
 }
 
 /// An id.

@@ -148,6 +148,8 @@ impl Point {
         members.put(POINT_BITMAP, Json::string(&self.bitmap));
         members.put(POINT_STORED, Json::literal(self.stored));
         members.put(POINT_DIGEST, Json::string(&self.digest));
+        members.put(POINT_DIGESTS, Json::string(&self.digests));
+        members.put(POINT_BLOCK, Json::literal(self.block.bytes()));
         members.into()
     }
 }

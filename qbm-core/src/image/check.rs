@@ -67,9 +67,9 @@ fn is_ours(image: &str, file: &str) -> bool {
     let id = |text: &str| text.parse::<crate::Id>().is_ok();
     // With a dot in it, it would be a bitmap of the image whose name goes on like that.
     let bitmap = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    match (rest.strip_suffix(".tmp"), rest.strip_suffix(".bits")) {
-        (Some(middle), _) => id(middle),
-        (_, Some(middle)) => {
+    match rest.rsplit_once('.') {
+        Some((middle, "tmp" | "digests")) => id(middle),
+        Some((middle, "bits")) => {
             middle.rsplit_once('.').is_some_and(|(name, text)| bitmap(name) && id(text))
         }
         _ => false,

@@ -30,6 +30,8 @@ fn every_member_of_the_image_is_understood() {
         bitmap: "nightly".to_owned(),
         stored: 196_608,
         digest: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262".to_owned(),
+        digests: "web.qbm.00000000000000000000000000000005.digests".to_owned(),
+        block: granularity(65_536),
     };
     assert_eq!(descriptor.point, Some(point));
     let in_use = InUse {

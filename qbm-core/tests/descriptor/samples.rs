@@ -70,9 +70,11 @@ fn stamp() -> impl Strategy<Value = Identity> {
 }
 
 fn point() -> impl Strategy<Value = Point> {
-    let digest = "[0-9a-f]{64}";
-    (id(), proptest::option::of(id()), timestamp(), id(), name(), 0..=MAX_SIZE, digest).prop_map(
-        |(id, parent, created, image, bitmap, stored, digest)| Point {
+    let ids = (id(), proptest::option::of(id()), id());
+    let block = (9..=20_u32).prop_map(|shift| Granularity::from_bytes(1 << shift).expect("small"));
+    let digests = ("[0-9a-f]{64}", block);
+    (ids, timestamp(), name(), 0..=MAX_SIZE, digests).prop_map(
+        |((id, parent, image), created, bitmap, stored, (digest, block))| Point {
             id,
             parent,
             created,
@@ -80,6 +82,8 @@ fn point() -> impl Strategy<Value = Point> {
             bitmap,
             stored,
             digest,
+            digests: "folder/digests".to_owned(),
+            block,
         },
     )
 }

@@ -41,6 +41,8 @@ pub(super) fn cases() -> Vec<Case> {
         ("ext-soft-point", "bitmap"),
         ("ext-soft-point", "stored"),
         ("ext-soft-point", "digest"),
+        ("ext-soft-point", "digests"),
+        ("ext-soft-point", "block-bytes"),
         ("ext-hard-in-use", "opener"),
         ("ext-hard-in-use", "pid"),
         ("ext-hard-in-use", "program"),
