@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use benches::counted::CountedDirectory;
 use futures_executor::block_on;
-use qbm_core::backup::{self, BackupOptions, Sink, Writing};
+use qbm_core::backup::{self, BackupOptions};
+use qbm_core::copy::Writing;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions, OpenOptions};
-use qbm_core::{Access, Buffer, Granularity, Host, Image, Persist};
+use qbm_core::{Access, Buffer, Disk, Granularity, Host, Image, Persist};
 use qbm_io_std::{GatePolicy, StdDirectory, StdHost};
 
 const WINDOW: u64 = 1 << 20;
@@ -64,7 +65,7 @@ fn a_long_extent_is_asked_for_once_in_backup_restore_and_verify() {
 
         let options = OpenOptions::new(Access::Read);
         let point = Image::open(target, "p.qbm", options, host).await.unwrap();
-        backup::restore(&point, Sink::Image(&image), Writing::All, &mut |_| ()).await.unwrap();
+        backup::restore(&point, Disk::Image(&image), Writing::All, &mut |_| ()).await.unwrap();
         let (written, read) = calls();
         assert!(once_a_window.contains(&read), "{read} calls to the point");
         assert!(once_a_window.contains(&written), "{written} calls to the disk");

@@ -54,7 +54,6 @@ fn a_size_is_what_it_is_to_qemu_img() {
         "1.5k",
         "1.3k",
         "1.9999k",
-        ".5k",
         "4.k",
         "1.0",
         "1.",
@@ -110,7 +109,10 @@ fn a_map_is_that_of_qemu_img() {
     for output in ["human", "json"] {
         let map = ours(folder.path(), &["map", "--output", output, "ours.qbm"]).success();
         let raw = theirs(folder.path(), &["map", "--output", output, "-f", "raw", "theirs.raw"]);
-        assert_eq!(map.stdout, raw.success().stdout.replace("theirs.raw", "ours.raw"));
+        let raw = raw.success().stdout.replace("theirs.raw", "ours.raw");
+        // Only newer ones tell of compression.
+        let plain = |map: String| map.replace(" \"compressed\": false,", "");
+        assert_eq!(plain(map.stdout), plain(raw));
     }
 }
 
@@ -162,7 +164,7 @@ fn a_comparison_ends_as_that_of_qemu_img() {
         "zero-and-shorter",
     ] {
         for flags in [&[][..], &["-s"], &["-q"], &["-s", "-q"]] {
-            let compare = [&["compare"], flags, &["ours.qbm", other]].concat();
+            let compare = [&["compare", "-F", "raw"], flags, &["ours.qbm", other]].concat();
             let reference =
                 [&["compare", "-f", "raw", "-F", "raw"], flags, &["theirs.raw", other]].concat();
             let (ours, theirs) = (ours(folder.path(), &compare), theirs(folder.path(), &reference));

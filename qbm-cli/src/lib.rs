@@ -8,12 +8,14 @@
 mod printing;
 
 pub mod commands;
+pub mod disk;
 pub mod drill;
 pub mod io;
 pub mod open;
 pub mod output;
 pub mod progress;
 pub mod size;
+pub mod target;
 mod usage;
 
 use std::ffi::OsString;
@@ -48,6 +50,9 @@ enum Command {
     Bitmap(commands::bitmap::BitmapArgs),
     Resize(commands::resize::ResizeArgs),
     Compare(commands::compare::CompareArgs),
+    Convert(commands::convert::ConvertArgs),
+    Dd(commands::dd::DdArgs),
+    Measure(commands::measure::MeasureArgs),
     Io(io::IoArgs),
     Backup(commands::backup::BackupArgs),
     Points(commands::points::PointsArgs),
@@ -88,6 +93,9 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Bitmap(args) => commands::bitmap::run(args),
         Command::Resize(args) => commands::resize::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
+        Command::Dd(args) => commands::dd::run(&args),
+        Command::Measure(args) => commands::measure::run(&args),
         Command::Io(args) => io::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Points(args) => commands::points::run(&args),

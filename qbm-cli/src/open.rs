@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Error, Host, Image};
 use qbm_io_std::{GatePolicy, StdDirectory, StdFile, StdHost, split};
+
+use crate::disk::{DiskFormat, OpenDisk};
 
 /// An image on files.
 pub type FileImage = Image<StdDirectory>;
@@ -21,11 +23,34 @@ pub struct GateArgs {
     pub allow_path: Vec<PathBuf>,
 }
 
+/// Options of qemu-img that say how fast, not what: scripts may give them, and nothing comes of it.
+#[derive(Args, Clone, Debug)]
+pub struct Tuning {
+    /// How the disk to write is cached.
+    #[arg(short = 't', value_name = "CACHE", hide = true)]
+    cache: Option<String>,
+    /// How the disks to read are cached.
+    #[arg(short = 'T', value_name = "CACHE", hide = true)]
+    source_cache: Option<String>,
+    /// How many parts are under way at a time.
+    #[arg(short = 'm', value_name = "NUMBER", hide = true)]
+    parallel: Option<String>,
+    /// Whether they may be written in any order.
+    #[arg(short = 'W', hide = true)]
+    out_of_order: bool,
+    /// Say nothing, which is what is done anyway.
+    #[arg(short = 'q', hide = true)]
+    quiet: bool,
+}
+
 /// An image, and how it is opened.
 #[derive(Args, Clone, Debug)]
 pub struct ImageArgs {
     /// The image's descriptor
     pub image: PathBuf,
+    /// What it is; `map` shows a raw disk too
+    #[arg(short = 'f', value_enum, value_name = "FORMAT", default_value = "qbm", hide = true)]
+    pub format: DiskFormat,
     /// Take FILE for the data image, whatever the descriptor names
     #[arg(long, value_name = "FILE")]
     pub data_file: Option<PathBuf>,
@@ -102,8 +127,40 @@ impl ImageArgs {
     ///
     /// As for [`Image::open`].
     pub fn open(&self, access: Access, shared: bool) -> anyhow::Result<FileImage> {
+        self.refuse_raw()?;
         let data = self.data(access)?;
         self.gate.image(&self.image, OpenOptions { access, data, shared })
+    }
+
+    /// The directory of the descriptor, and its name there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`GateArgs::place`].
+    pub fn place(&self) -> anyhow::Result<(StdDirectory, String)> {
+        self.refuse_raw()?;
+        self.gate.place(&self.image)
+    }
+
+    /// Opens the disk, which may be a raw one, for reading.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenDisk::open`].
+    pub fn open_disk(&self, shared: bool) -> anyhow::Result<OpenDisk> {
+        match self.format {
+            DiskFormat::Qbm => Ok(OpenDisk::Image(Box::new(self.open(Access::Read, shared)?))),
+            DiskFormat::Raw => {
+                OpenDisk::open(&self.gate, (&self.image, self.format), Access::Read, shared)
+            }
+        }
+    }
+
+    fn refuse_raw(&self) -> anyhow::Result<()> {
+        if self.format == DiskFormat::Raw {
+            bail!("{}: this needs an image, and -f raw is none", self.image.display());
+        }
+        Ok(())
     }
 
     /// The data image that the command line names.

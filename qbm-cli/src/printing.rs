@@ -32,6 +32,13 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
     note(io::stdout().write_all(plain(text).as_bytes()));
 }
 
+/// Prints a line on standard output, at once, over which the next one is printed.
+pub(crate) fn print_over(line: &str) {
+    let text = format!("{}\r", plain(format_args!("{line}")));
+    let mut output = io::stdout();
+    note(output.write_all(text.as_bytes()).and_then(|()| output.flush()));
+}
+
 /// Prints a line on standard error.
 pub(crate) fn complain(text: fmt::Arguments<'_>) {
     // There is nowhere left to tell that this failed.

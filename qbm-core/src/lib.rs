@@ -10,8 +10,10 @@ pub mod bits;
 pub mod buffer;
 mod chain;
 pub mod conformance;
+pub mod copy;
 pub mod descriptor;
 pub mod directory;
+pub mod disk;
 pub mod error;
 pub mod host;
 pub mod image;
@@ -26,6 +28,7 @@ pub mod zeroes;
 
 pub use buffer::Buffer;
 pub use directory::{Access, Directory};
+pub use disk::Disk;
 pub use error::{Error, Result};
 pub use host::{Host, Id, Timestamp};
 pub use image::Image;

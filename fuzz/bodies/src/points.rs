@@ -4,7 +4,8 @@
 use std::sync::OnceLock;
 
 use futures_executor::block_on;
-use qbm_core::backup::{self, BackupOptions, BackupReport, Points, Sink, Writing};
+use qbm_core::backup::{self, BackupOptions, BackupReport, Points};
+use qbm_core::copy::Writing;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions};
 use qbm_core::{Access, Buffer, Directory, Granularity, Image, Persist, Result, Storage};
@@ -131,7 +132,8 @@ fn restored(target: &Disk) -> Vec<u8> {
     block_on(async {
         let out = SimDirectory::new(&disk).create("out").await?;
         out.set_len(point.size()).await?;
-        let sink: Sink<'_, SimDirectory> = Sink::File(&out);
+        let sink: qbm_core::Disk<'_, SimDirectory> =
+            qbm_core::Disk::File { name: "out", file: &out, size: point.size() };
         let done = backup::restore(&point, sink, Writing::ToEmpty, &mut |_| {}).await;
         done.map_err(std::io::Error::other)
     })

@@ -1,15 +1,16 @@
 //! `qbm bitmap`: operations on bitmaps, with the options of `qemu-img bitmap`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use futures_executor::block_on;
-use qbm_core::image::BitmapAction;
+use qbm_core::image::{BitmapAction, Marks, OpenOptions};
 use qbm_core::{Access, Granularity};
 
-use crate::open::{ImageArgs, naming};
+use crate::open::{FileImage, GateArgs, ImageArgs, naming};
 use crate::size;
 
 /// Add, remove, clear, enable, disable or merge a bitmap
@@ -26,6 +27,12 @@ pub struct BitmapArgs {
     /// Bytes that a bit of an added bitmap stands for: a power of two, 512 to 2G [default: 64k]
     #[arg(short, long, value_name = "SIZE", value_parser = granularity)]
     granularity: Option<Granularity>,
+    /// Merge from bitmaps of the image IMAGE
+    #[arg(short = 'b', long = "source-file", value_name = "IMAGE")]
+    source: Option<PathBuf>,
+    /// The format of that image, for scripts of qemu-img; there is one
+    #[arg(short = 'F', long = "source-format", value_parser = ["qbm"], requires = "source", hide = true)]
+    _source_format: Option<String>,
 }
 
 fn granularity(text: &str) -> Result<Granularity, String> {
@@ -63,7 +70,7 @@ impl Args for Actions {
         let merge = Arg::new("merge")
             .long("merge")
             .value_name("SOURCE")
-            .help("Mark what the bitmap SOURCE of the same image marks, too")
+            .help("Mark what the bitmap SOURCE marks, too")
             .action(ArgAction::Append);
         FLAGS.map(flag).into_iter().chain([merge]).fold(command, Command::arg)
     }
@@ -100,7 +107,7 @@ impl FromArgMatches for Actions {
 ///
 /// Why nothing was done.
 pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
-    let BitmapArgs { actions: Actions(actions), image, name, granularity } = args;
+    let BitmapArgs { actions: Actions(actions), image, name, granularity, source, .. } = args;
     if actions.is_empty() {
         bail!("need at least one of --add, --remove, --clear, --enable, --disable or --merge");
     }
@@ -108,22 +115,61 @@ pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
     if granularity.is_some() && !adds {
         bail!("--granularity goes with --add");
     }
+    if source.is_some() && !actions.iter().any(|action| matches!(action, Action::Merge(_))) {
+        bail!("--source-file goes with --merge");
+    }
     let granularity = granularity.unwrap_or(Granularity::DEFAULT);
-    let to_core = |action| match action {
-        Action::Add => BitmapAction::Add { name: name.clone(), granularity, disabled: false },
-        Action::Remove => BitmapAction::Remove(name.clone()),
-        Action::Clear => BitmapAction::Clear(name.clone()),
-        Action::Enable => BitmapAction::Enable(name.clone()),
-        Action::Disable => BitmapAction::Disable(name.clone()),
-        Action::Merge(source) => BitmapAction::Merge { target: name.clone(), source },
+    let source = source.map(|path| Source::open(path, &image.gate)).transpose()?;
+    let merge = |from| match &source {
+        None => Ok(BitmapAction::Merge { target: name.clone(), source: from }),
+        Some(source) => {
+            Ok(BitmapAction::MergeMarks { target: name.clone(), marks: source.marks(&from)? })
+        }
     };
-    let actions: Vec<_> = actions.into_iter().map(to_core).collect();
+    let to_core = |action| match action {
+        Action::Add => Ok(BitmapAction::Add { name: name.clone(), granularity, disabled: false }),
+        Action::Remove => Ok(BitmapAction::Remove(name.clone())),
+        Action::Clear => Ok(BitmapAction::Clear(name.clone())),
+        Action::Enable => Ok(BitmapAction::Enable(name.clone())),
+        Action::Disable => Ok(BitmapAction::Disable(name.clone())),
+        Action::Merge(from) => merge(from),
+    };
+    let actions = actions.into_iter().map(to_core).collect::<anyhow::Result<Vec<_>>>()?;
     let naming = naming(&image.image);
     let image = image.open(Access::Write, false)?;
-    let done = block_on(image.transaction(&actions));
+    let done = match source.map_or(Ok(()), |source| source.refuse_other_size(image.size())) {
+        Ok(()) => block_on(image.transaction(&actions)).map_err(naming),
+        refused => refused,
+    };
     // Closed either way: a refused action changes nothing.
     let closed = block_on(image.close());
-    done.map_err(naming)?;
+    done?;
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The image of the bitmaps to merge, where it is another one.
+struct Source {
+    path: PathBuf,
+    image: FileImage,
+}
+
+impl Source {
+    fn open(path: PathBuf, gate: &GateArgs) -> anyhow::Result<Self> {
+        let image = gate.image(&path, OpenOptions::new(Access::Read))?;
+        Ok(Self { path, image })
+    }
+
+    fn marks(&self, name: &str) -> anyhow::Result<Marks> {
+        block_on(self.image.marks(name)).map_err(naming(&self.path))
+    }
+
+    fn refuse_other_size(&self, size: u64) -> anyhow::Result<()> {
+        let there = self.image.size();
+        if there != size {
+            let path = self.path.display();
+            bail!("{path}: its disk has {there} bytes, and the one to merge into {size}");
+        }
+        Ok(())
+    }
 }

@@ -44,7 +44,7 @@ enum Repair {
 /// If the image cannot be opened.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let report = if args.repair.is_some() {
-        let (directory, name) = args.image.gate.place(&args.image.image)?;
+        let (directory, name) = args.image.place()?;
         let data = args.image.data(Access::Write)?;
         block_on(image::repair(directory, &name, data, host()))?
     } else {

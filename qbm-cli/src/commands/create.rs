@@ -12,6 +12,7 @@ use qbm_core::{Access, Storage};
 use qbm_io_std::StdFile;
 
 use crate::open::{GateArgs, host};
+use crate::target::data_name;
 use crate::{output, size};
 
 /// Create an image around an existing raw disk, or with a new one
@@ -52,7 +53,7 @@ pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let (directory, name) = GateArgs::default().place(&image)?;
     let options = match data_file {
         None => {
-            let file = format!("{}.raw", name.strip_suffix(".qbm").unwrap_or(&name));
+            let file = data_name(&name);
             CreateOptions { file, data: None, size: size.unwrap_or(0), durability }
         }
         Some(path) => {

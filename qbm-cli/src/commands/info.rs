@@ -53,7 +53,7 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn read(image: &ImageArgs) -> anyhow::Result<Descriptor> {
-    let (directory, name) = image.gate.place(&image.image)?;
+    let (directory, name) = image.place()?;
     let path = || image.image.display().to_string();
     let text = block_on(async {
         let file = directory.open(&name, Access::Read).await?;

@@ -1,15 +1,20 @@
 //! `qbm map`: what is where on the disk, or what a bitmap marks.
 
-use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use futures_executor::block_on;
-use qbm_core::image::Extent;
-use qbm_core::{Access, ByteRange};
+use qbm_core::ByteRange;
+use qbm_core::image::{Extent, MarkedExtent};
 
+use crate::disk::OpenDisk;
 use crate::open::{FileImage, ImageArgs, naming};
 use crate::output::Output;
+use crate::size;
+
+/// Extents of a bitmap that are asked for at a time.
+const EXTENTS: usize = 1024;
 
 /// Show what is where on the disk, or what a bitmap marks
 #[derive(Args, Debug)]
@@ -19,6 +24,12 @@ pub struct MapArgs {
     /// Show the marks of the bitmap NAME instead
     #[arg(long, value_name = "NAME")]
     bitmap: Option<String>,
+    /// Start at the byte OFFSET
+    #[arg(short = 's', long, value_name = "OFFSET", value_parser = size::parse, default_value = "0")]
+    start_offset: u64,
+    /// Show no more than LENGTH bytes
+    #[arg(short = 'l', long, value_name = "LENGTH", value_parser = size::parse)]
+    max_length: Option<u64>,
     /// Read it although a program has it open
     #[arg(short = 'U', long)]
     force_share: bool,
@@ -33,56 +44,68 @@ pub struct MapArgs {
 ///
 /// If the image cannot be read, or has no such bitmap.
 pub fn run(args: &MapArgs) -> anyhow::Result<ExitCode> {
-    let image = args.image.open(Access::Read, args.force_share)?;
-    match &args.bitmap {
-        Some(name) => print_marks(&image, &args.image.image, name, args.output)?,
-        None => print_extents(&image, args.output)?,
+    let disk = args.image.open_disk(args.force_share)?;
+    let end = args.max_length.map_or(u64::MAX, |length| args.start_offset.saturating_add(length));
+    let end = end.min(disk.disk().size());
+    let start = args.start_offset.min(end);
+    let range = ByteRange::new(start, end - start);
+    match (&args.bitmap, &disk) {
+        (None, _) => print_extents(&disk, range, args.output)?,
+        (Some(name), OpenDisk::Image(image)) => print_marks(args, image, name, range)?,
+        (Some(_), OpenDisk::Raw { name, .. }) => bail!("{name}: a raw disk has no bitmaps"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_marks(image: &FileImage, file: &Path, name: &str, output: Output) -> anyhow::Result<()> {
-    let bits = block_on(image.bitmap_bits(name)).map_err(naming(file))?;
-    let bitmaps = block_on(image.bitmaps());
-    let granularity = bitmaps.iter().find(|bitmap| bitmap.name == name).map(|b| b.granularity);
-    let granularity = granularity.expect("its marks were just read");
-    let mut list = JsonList::new(output);
-    if output == Output::Human {
+/// What is left of `range` from `offset` on.
+fn rest(range: ByteRange, offset: u64) -> ByteRange {
+    ByteRange::new(offset, range.end() - offset)
+}
+
+fn print_marks(
+    args: &MapArgs,
+    image: &FileImage,
+    name: &str,
+    range: ByteRange,
+) -> anyhow::Result<()> {
+    let mut list = JsonList::new(args.output);
+    if args.output == Output::Human {
         println!("{:<16}{:<16}Dirty", "Offset", "Length");
     }
-    let mut next = 0;
-    let mut show = |range: ByteRange, dirty: bool| {
-        let (start, length) = (range.start(), range.length());
-        match output {
-            _ if range.is_empty() => {}
-            Output::Json => list.add(&[
-                ("start", start.to_string()),
-                ("length", length.to_string()),
-                ("dirty", dirty.to_string()),
-            ]),
-            Output::Human if dirty => {
-                println!("{:<16}{:<16}yes", hex(start), hex(length));
-            }
-            Output::Human => {}
-        }
-    };
-    for area in bits.areas() {
-        let marked = granularity.bytes_of(area, image.size());
-        show(ByteRange::new(next, marked.start() - next), false);
-        show(marked, true);
-        next = marked.end();
+    if range.is_empty() {
+        // Nothing to ask for; but that there is no such bitmap is told all the same.
+        block_on(image.marks(name)).map_err(naming(&args.image.image))?;
     }
-    show(ByteRange::new(next, image.size() - next), false);
+    let mut offset = range.start();
+    while offset < range.end() {
+        let extents = image.marked_extents(name, rest(range, offset), EXTENTS);
+        for MarkedExtent { length, marked } in
+            block_on(extents).map_err(naming(&args.image.image))?
+        {
+            match args.output {
+                Output::Json => list.add(&[
+                    ("start", offset.to_string()),
+                    ("length", length.to_string()),
+                    ("dirty", marked.to_string()),
+                ]),
+                Output::Human if marked => {
+                    println!("{:<16}{:<16}yes", hex(offset), hex(length));
+                }
+                Output::Human => {}
+            }
+            offset += length;
+        }
+    }
     list.end();
     Ok(())
 }
 
-fn print_extents(image: &FileImage, output: Output) -> anyhow::Result<()> {
+fn print_extents(disk: &OpenDisk, range: ByteRange, output: Output) -> anyhow::Result<()> {
     let mut list = JsonList::new(output);
     if output == Output::Human {
         println!("{:<16}{:<16}{:<16}File", "Offset", "Length", "Mapped to");
     }
-    let mut show = |extent: Extent| -> anyhow::Result<()> {
+    let mut show = |extent: Extent| {
         let Extent { start, length, depth, present, data } = extent;
         match output {
             Output::Json => {
@@ -101,25 +124,23 @@ fn print_extents(image: &FileImage, output: Output) -> anyhow::Result<()> {
                 list.add(&entry);
             }
             Output::Human if data => {
-                let file = image.layer_name(depth);
+                let file = disk.layer_name(depth);
                 println!("{:<16}{:<16}{:<16}{file}", hex(start), hex(length), hex(start));
             }
             Output::Human => {}
         }
-        Ok(())
     };
-    let mut offset = 0;
+    let mut offset = range.start();
     let mut last: Option<Extent> = None;
-    while offset < image.size() {
-        let rest = ByteRange::new(offset, image.size() - offset);
-        let extent = block_on(image.block_status(rest))?;
+    while offset < range.end() {
+        let extent = block_on(disk.disk().extent(rest(range, offset)))?;
         offset += extent.length;
         match &mut last {
             Some(last) if alike(last, &extent) => last.length += extent.length,
-            _ => last.replace(extent).map_or(Ok(()), &mut show)?,
+            _ => last.replace(extent).into_iter().for_each(&mut show),
         }
     }
-    last.map_or(Ok(()), &mut show)?;
+    last.into_iter().for_each(show);
     list.end();
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_executor::block_on;
-use qbm_core::Access;
+use qbm_core::{Access, ByteRange, Unmap};
 
-use crate::open::{ImageArgs, naming};
+use crate::open::{FileImage, ImageArgs, naming};
 use crate::size;
 
 /// Change the size of the disk
@@ -21,6 +21,22 @@ pub struct ResizeArgs {
     /// Allow that the disk gets smaller, which deletes what is past the new end
     #[arg(long)]
     shrink: bool,
+    /// Whether what is added takes space at once
+    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
+    preallocation: Preallocation,
+    /// Say nothing
+    #[arg(short)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preallocation {
+    /// Not before it is written
+    Off,
+    /// Yes
+    Falloc,
+    /// Yes
+    Full,
 }
 
 /// Runs the command.
@@ -38,14 +54,29 @@ pub fn run(args: &ResizeArgs) -> anyhow::Result<ExitCode> {
             let why = "this deletes what is past the new end; --shrink allows it";
             Err(anyhow::anyhow!(why).context(file()))
         }
-        Ok(new) => block_on(image.resize(new)).map_err(naming(&args.image.image)),
+        Ok(new) => {
+            let full = args.preallocation != Preallocation::Off;
+            block_on(resize(&image, new, full)).map_err(naming(&args.image.image))
+        }
         Err(error) => Err(error),
     };
     let closed = block_on(image.close());
     resized?;
     closed?;
-    println!("Image resized.");
+    if !args.quiet {
+        println!("Image resized.");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the disk `size` bytes long; `full` if what is added is to have its space.
+pub async fn resize(image: &FileImage, size: u64, full: bool) -> qbm_core::Result<()> {
+    let old = image.size();
+    image.resize(size).await?;
+    if full && size > old {
+        image.write_zeroes(ByteRange::new(old, size - old), Unmap::Forbidden).await?;
+    }
+    Ok(())
 }
 
 fn wanted(old: u64, text: &str) -> anyhow::Result<u64> {

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use futures_executor::block_on;
-use qbm_core::backup::{self, Restored, Sink, Writing};
+use qbm_core::backup::{self, Restored};
+use qbm_core::copy::Writing;
 use qbm_core::image::OpenOptions;
-use qbm_core::{Access, Directory, Image, Lock, Storage};
-use qbm_io_std::{StdDirectory, StdFile};
+use qbm_core::{Access, Directory, Disk, Image, Lock, Storage};
+use qbm_io_std::StdDirectory;
 
 use super::points::PointName;
+use crate::disk::{DiskFormat, OpenDisk};
 use crate::open::{FileImage, GateArgs, host};
 use crate::output;
 use crate::progress::Bar;
@@ -46,8 +48,8 @@ pub fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     let point = block_on(Image::open(directory, &entry.descriptor(), options, host()))?;
     let restored = match (args.in_place, args.out.extension().is_some_and(|end| end == "qbm")) {
         (false, _) => to_new(args, &point),
-        (true, false) => over_file(args, &point),
-        (true, true) => over_image(args, &point),
+        (true, false) => over(args, &point, DiskFormat::Raw),
+        (true, true) => over(args, &point, DiskFormat::Qbm),
     }?;
     println!(
         "restored {} of {}, {} written",
@@ -69,7 +71,8 @@ fn to_new(args: &RestoreArgs, point: &FileImage) -> anyhow::Result<Restored> {
     let written = (|| {
         block_on(file.lock(Lock::Write))?;
         block_on(file.set_len(point.size()))?;
-        let restored = copy(point, Sink::File(&file), Writing::ToEmpty)?;
+        let disk = Disk::File { name: &name, file: &file, size: point.size() };
+        let restored = copy(point, disk, Writing::ToEmpty)?;
         block_on(directory.sync())?;
         Ok(restored)
     })();
@@ -80,20 +83,11 @@ fn to_new(args: &RestoreArgs, point: &FileImage) -> anyhow::Result<Restored> {
     written
 }
 
-fn over_file(args: &RestoreArgs, point: &FileImage) -> anyhow::Result<Restored> {
-    let path = || args.out.display().to_string();
-    let file = StdFile::open_operator(&args.out, Access::Write).with_context(path)?;
-    block_on(file.lock(Lock::Write)).with_context(path)?;
-    let size = block_on(file.len()).with_context(path)?;
-    fits(args, point, size)?;
-    copy(point, Sink::File(&file), writing(args))
-}
-
-fn over_image(args: &RestoreArgs, point: &FileImage) -> anyhow::Result<Restored> {
-    let image = args.gate.image(&args.out, OpenOptions::new(Access::Write))?;
-    let restored = fits(args, point, image.size())
-        .and_then(|()| copy(point, Sink::Image(&image), writing(args)));
-    let closed = block_on(image.close());
+fn over(args: &RestoreArgs, point: &FileImage, format: DiskFormat) -> anyhow::Result<Restored> {
+    let there = OpenDisk::open(&args.gate, (&args.out, format), Access::Write, false)?;
+    let restored = fits(args, point, there.disk().size())
+        .and_then(|()| copy(point, there.disk(), writing(args)));
+    let closed = there.close();
     let restored = restored?;
     closed?;
     Ok(restored)
@@ -113,7 +107,7 @@ fn fits(args: &RestoreArgs, point: &FileImage, size: u64) -> anyhow::Result<()> 
 
 fn copy(
     point: &FileImage,
-    sink: Sink<'_, StdDirectory>,
+    sink: Disk<'_, StdDirectory>,
     writing: Writing,
 ) -> anyhow::Result<Restored> {
     let mut bar = Bar::new("restore");

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures_executor::block_on;
-use qbm_core::backup::{self, BackupOptions, Kind, Points, Sink, Writing};
+use qbm_core::backup::{self, BackupOptions, Kind, Points};
 use qbm_core::bits::Bits;
+use qbm_core::copy::Writing;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions, OpenOptions};
-use qbm_core::{Access, Directory, Granularity, Image};
+use qbm_core::{Access, Directory, Disk, Granularity, Image};
 use qbm_io_std::{StdDirectory, StdFile};
 
 use super::plan::{BLOCK, Deed, Life, THREADS, stamps};
@@ -233,7 +234,8 @@ impl Judge {
         let path = self.directory.join(RESTORED);
         std::fs::File::create(&path)?.set_len(point.size())?;
         let file = StdFile::open_operator(&path, Access::Write)?;
-        let sink: Sink<'_, StdDirectory> = Sink::File(&file);
+        let sink: Disk<'_, StdDirectory> =
+            Disk::File { name: RESTORED, file: &file, size: point.size() };
         block_on(backup::restore(&point, sink, Writing::ToEmpty, &mut |_| {}))?;
         Ok(())
     }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use nix::sys::signal::Signal;
-use qbm_core::{ByteRange, Error, Unmap};
+use qbm_core::{ByteRange, Error};
 
 use super::language::{self, Command, Read, Refusal, Request, Source, VERBS, Verb, Write};
 use super::text;
 use super::transfer::{self, Bytes};
+use crate::commands::resize::resize;
 use crate::open::FileImage;
 
 /// Requests in the background at a time; one more waits for the oldest.
@@ -141,14 +142,7 @@ impl Session {
     }
 
     fn truncate(&self, size: u64, preallocate: bool) -> bool {
-        let old = self.image.size();
-        let resized = block_on(self.image.resize(size)).and_then(|()| match preallocate {
-            true if size > old => {
-                let added = ByteRange::new(old, size - old);
-                block_on(self.image.write_zeroes(added, Unmap::Forbidden))
-            }
-            _ => Ok(()),
-        });
+        let resized = block_on(resize(&self.image, size, preallocate));
         if let Err(error) = &resized {
             eprintln!("qbm: {}: could not resize: {}", self.image.name(), why(error));
         }

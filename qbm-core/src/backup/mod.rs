@@ -19,20 +19,13 @@ mod run;
 mod verify;
 
 pub use points::{PointEntry, Points, points};
-pub use restore::{Restored, Sink, Writing, restore};
+pub use restore::{Restored, restore};
 pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run};
 pub use verify::{Finding, MAX_AREAS, verify};
 
+pub use crate::copy::Progress;
+
 use crate::descriptor::MAX_BLOCK;
 
-/// How far a long operation has come, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of the disk dealt with.
-    pub done: u64,
-    /// Bytes of the disk to deal with.
-    pub total: u64,
-}
-
-/// Bytes that are read, compared and written at a time: a multiple of what has a digest.
+/// Bytes that are read and stored at a time: a multiple of what has a digest.
 const WINDOW: u64 = MAX_BLOCK;

@@ -140,6 +140,17 @@ pub struct BitmapInfo {
     pub failing: bool,
 }
 
+/// The marks of a bitmap, taken out of its image.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// One bit a granule.
+    pub bits: Arc<Bits>,
+    /// Bytes that a bit stands for.
+    pub granularity: Granularity,
+    /// Why granules count as changed that may not be.
+    pub doubt: Option<Doubt>,
+}
+
 impl<D: Directory> Image<D> {
     /// All dirty bitmaps, in the descriptor's order.
     pub async fn bitmaps(&self) -> Vec<BitmapInfo> {
@@ -155,6 +166,18 @@ impl<D: Directory> Image<D> {
     pub async fn bitmap_bits(&self, name: &str) -> Result<Bits> {
         let control = self.control.lock().await;
         control.bitmap(name).map(union)
+    }
+
+    /// A copy of the bitmap `name`, to be merged into one of another image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BitmapNotFound`].
+    pub async fn marks(&self, name: &str) -> Result<Marks> {
+        let control = self.control.lock().await;
+        let bitmap = control.bitmap(name)?;
+        let bits = Arc::new(union(bitmap));
+        Ok(Marks { bits, granularity: bitmap.granularity, doubt: bitmap.doubt })
     }
 }
 

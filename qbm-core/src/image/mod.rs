@@ -32,7 +32,7 @@ mod uses;
 
 use std::sync::Arc;
 
-pub use bitmaps::BitmapInfo;
+pub use bitmaps::{BitmapInfo, Marks};
 pub use check::{CheckReport, check, repair};
 pub use create::{CreateOptions, create};
 pub use map::{Extent, MarkedExtent};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::bitmaps::{Control, Held};
-use super::switch::{Plan, Union};
+use super::switch::{Plan, Source, Union};
 use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicU64, Ordering};
 use crate::units::MAX_SIZE;
@@ -58,7 +58,8 @@ impl<D: Directory> Image<D> {
             let bitmap = &mut plan.bitmaps[index];
             let point = bitmap.segments[0].point;
             for held in bitmap.segments.drain(..) {
-                plan.unions.push(Union { from: held.segment, into: Arc::clone(&into) });
+                let from = Source::Segment(held.segment);
+                plan.unions.push(Union { from, into: Arc::clone(&into) });
             }
             bitmap.segments.push(Held { segment: into, point });
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Image;
-use super::bitmaps::{self, Control, Tracked};
+use super::bitmaps::{self, Control, Marks, Tracked};
 use super::book::check_room;
 use crate::bits::Bits;
 use crate::descriptor::Descriptor;
@@ -31,10 +31,27 @@ pub(super) struct Plan<F> {
     pub(super) unions: Vec<Union<F>>,
 }
 
-/// Marks that go from one segment to another.
+/// Marks that go into a segment.
 pub(super) struct Union<F> {
-    pub(super) from: Arc<Segment<F>>,
+    pub(super) from: Source<F>,
     pub(super) into: Arc<Segment<F>>,
+}
+
+/// Where marks come from.
+pub(super) enum Source<F> {
+    /// A segment of the image, which may be recording.
+    Segment(Arc<Segment<F>>),
+    /// A bitmap of another image.
+    Marks(Marks),
+}
+
+impl<F> Source<F> {
+    fn bits(&self) -> (&Bits, Granularity) {
+        match self {
+            Self::Segment(segment) => (&segment.wanted, segment.granularity),
+            Self::Marks(marks) => (&marks.bits, marks.granularity),
+        }
+    }
 }
 
 impl<F> Plan<F> {
@@ -142,7 +159,9 @@ impl<D: Directory> Image<D> {
         control: &mut Control<D::File>,
         plan: Plan<D::File>,
     ) -> Result<()> {
-        let gone = files_not_in(&control.bitmaps, &plan.bitmaps);
+        let mut gone = without(files_of(&control.bitmaps), &plan.bitmaps);
+        // New ones too, where a later action of the plan took their place.
+        gone.extend(without(files(&plan.fresh), &plan.bitmaps));
         if mutants::planted(Mutant::UnlinkEarly) {
             self.remove_files(&gone).await;
         }
@@ -164,7 +183,8 @@ impl<D: Directory> Image<D> {
     /// Carries marks over, and waits until they are durable.
     async fn carry_over(&self, unions: &[Union<D::File>]) -> Result<()> {
         for Union { from, into } in unions {
-            unite(&into.wanted, into.granularity, &from.wanted, from.granularity);
+            let (bits, granularity) = from.bits();
+            unite(&into.wanted, into.granularity, bits, granularity);
             into.note_all();
         }
         if mutants::planted(Mutant::MergeLate) {
@@ -217,10 +237,11 @@ fn add_missing<F>(set: &mut Vec<Arc<Segment<F>>>, more: Vec<Arc<Segment<F>>>) {
     }
 }
 
-/// The files of `old` that `new` has no use for.
-fn files_not_in<F>(old: &[Tracked<F>], new: &[Tracked<F>]) -> Vec<String> {
-    let kept = files_of(new);
-    files_of(old).into_iter().filter(|file| !kept.contains(file)).collect()
+/// `files` without those of `bitmaps`.
+fn without<F>(mut files: Vec<String>, bitmaps: &[Tracked<F>]) -> Vec<String> {
+    let kept = files_of(bitmaps);
+    files.retain(|file| !kept.contains(file));
+    files
 }
 
 fn files_of<F>(bitmaps: &[Tracked<F>]) -> Vec<String> {

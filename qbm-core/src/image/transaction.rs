@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::Image;
-use super::bitmaps::{Held, Tracked, free};
-use super::switch::{Plan, Union};
-use crate::descriptor::{MAX_BITMAPS, check_bitmap_name};
+use super::bitmaps::{Held, Marks, Tracked, free};
+use super::switch::{Plan, Source, Union};
+use crate::descriptor::{Doubt, MAX_BITMAPS, check_bitmap_name};
 use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Granularity, Id, Result};
 
 /// An operation on a bitmap. The names and meanings are those of QEMU's `block-dirty-bitmap-*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum BitmapAction {
     /// A new bitmap without marks, which records from now on unless it is disabled.
     Add {
@@ -36,6 +36,13 @@ pub enum BitmapAction {
         target: String,
         /// What it is marked from; granularities may differ.
         source: String,
+    },
+    /// The marks of a bitmap of another image are marks of `target` too, as far as its disk goes.
+    MergeMarks {
+        /// What is marked.
+        target: String,
+        /// What it is marked from; granularities may differ.
+        marks: Marks,
     },
 }
 
@@ -97,6 +104,10 @@ impl<D: Directory> Image<D> {
                 Ok(())
             }
             BitmapAction::Merge { target, source } => self.plan_merge(plan, target, source).await,
+            BitmapAction::MergeMarks { target, marks } => {
+                let sources = vec![Source::Marks(marks.clone())];
+                self.plan_union(plan, target, (sources, marks.doubt)).await
+            }
         }
     }
 
@@ -130,19 +141,30 @@ impl<D: Directory> Image<D> {
         Ok(())
     }
 
+    async fn plan_merge(&self, plan: &mut Plan<D::File>, target: &str, source: &str) -> Result<()> {
+        let bitmap = free(&mut plan.bitmaps, source)?;
+        let doubt = bitmap.doubt;
+        let segments = bitmap.segments.iter().map(|held| Arc::clone(&held.segment));
+        let sources = segments.map(Source::Segment).collect();
+        self.plan_union(plan, target, (sources, doubt)).await
+    }
+
     /// A merge makes a new segment: set in place, the marks would be there after a crash although
     /// the rest of the transaction is not.
-    async fn plan_merge(&self, plan: &mut Plan<D::File>, target: &str, source: &str) -> Result<()> {
-        let sources = free(&mut plan.bitmaps, source)?.segments.clone();
-        let doubt = free(&mut plan.bitmaps, source)?.doubt;
+    async fn plan_union(
+        &self,
+        plan: &mut Plan<D::File>,
+        target: &str,
+        (sources, doubt): (Vec<Source<D::File>>, Option<Doubt>),
+    ) -> Result<()> {
         let granularity = free(&mut plan.bitmaps, target)?.granularity;
         let into = self.plan_segment(plan, target, granularity).await?;
         let bitmap = free(&mut plan.bitmaps, target)?;
         let own = std::mem::take(&mut bitmap.segments);
         bitmap.doubt = bitmap.doubt.or(doubt);
         bitmap.segments = vec![Held { segment: Arc::clone(&into), point: own[0].point }];
-        let all = own.into_iter().chain(sources);
-        plan.unions.extend(all.map(|held| Union { from: held.segment, into: Arc::clone(&into) }));
+        let own = own.into_iter().map(|held| Source::Segment(held.segment));
+        plan.unions.extend(own.chain(sources).map(|from| Union { from, into: Arc::clone(&into) }));
         Ok(())
     }
 
@@ -188,7 +210,8 @@ pub(super) fn plan_collapse<F>(plan: &mut Plan<F>, bitmap: usize) {
     let point = bitmap.segments[0].point;
     for held in bitmap.segments.drain(..) {
         if !Arc::ptr_eq(&held.segment, &last) {
-            plan.unions.push(Union { from: held.segment, into: Arc::clone(&last) });
+            let from = Source::Segment(held.segment);
+            plan.unions.push(Union { from, into: Arc::clone(&last) });
         }
     }
     bitmap.segments.push(Held { segment: last, point });

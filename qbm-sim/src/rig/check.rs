@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use qbm_core::backup::{self, Sink, Writing};
+use qbm_core::backup;
 use qbm_core::bits::Bits;
+use qbm_core::copy::Writing;
 use qbm_core::descriptor::Doubt;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
@@ -131,7 +132,8 @@ async fn restored(
     let out = SimDirectory::new(&disk);
     let file = out.create("out").await.map_err(|error| error.to_string())?;
     qbm_core::Storage::set_len(&file, point.size()).await.map_err(|error| error.to_string())?;
-    let sink: Sink<'_, SimDirectory> = Sink::File(&file);
+    let sink: qbm_core::Disk<'_, SimDirectory> =
+        qbm_core::Disk::File { name: "out", file: &file, size: point.size() };
     backup::restore(&point, sink, Writing::ToEmpty, &mut |_| {}).await.map_err(text)?;
     Ok(disk.snapshot().read("out").expect("just written").to_vec())
 }

@@ -1,0 +1,7 @@
+//! The verbs that copy, measure and compare disks, beside those of qemu-img on the same bytes.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod bitmaps;
+mod copies;
+mod measures;
+mod scene;
