@@ -13,6 +13,7 @@ mod language;
 mod nbd;
 mod operations;
 mod points;
+mod qmp;
 mod recovery;
 mod segment;
 
@@ -23,6 +24,7 @@ pub use language::language;
 pub use nbd::{handshake, transmission};
 pub use operations::operations;
 pub use points::points;
+pub use qmp::qmp;
 pub use recovery::recovery;
 pub use segment::segment;
 
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("nbd_transmission", transmission),
     ("operations", operations),
     ("points", points),
+    ("qmp", qmp),
     ("recovery", recovery),
     ("segment", segment),
 ];
