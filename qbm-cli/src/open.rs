@@ -49,7 +49,14 @@ pub struct ImageArgs {
     /// The image's descriptor
     pub image: PathBuf,
     /// What it is; `map` shows a raw disk too
-    #[arg(short = 'f', value_enum, value_name = "FORMAT", default_value = "qbm", hide = true)]
+    #[arg(
+        short = 'f',
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "qbm",
+        hide = true
+    )]
     pub format: DiskFormat,
     /// Take FILE for the data image, whatever the descriptor names
     #[arg(long, value_name = "FILE")]

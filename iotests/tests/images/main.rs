@@ -5,3 +5,4 @@ mod bitmaps;
 mod copies;
 mod measures;
 mod scene;
+mod wrapper;

@@ -24,6 +24,9 @@ pub struct CheckArgs {
     /// Read it although a program has it open
     #[arg(short = 'U', long, conflicts_with = "repair")]
     force_share: bool,
+    /// Say nothing of what was found
+    #[arg(short)]
+    quiet: bool,
     /// How to print it
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -53,6 +56,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Json => output::print_json(&to_json(args, &report)),
+        Output::Human if args.quiet => {}
         Output::Human => print(args, &report),
     }
     let leaks = args.repair.is_none() && !report.orphans.is_empty();

@@ -20,6 +20,12 @@ use crate::{output, size};
 pub struct CreateArgs {
     /// The descriptor to create
     image: PathBuf,
+    /// The format, for scripts of qemu-img; there is one
+    #[arg(short = 'f', value_name = "FORMAT", value_parser = ["qbm"], hide = true)]
+    _format: Option<String>,
+    /// Say nothing
+    #[arg(short)]
+    quiet: bool,
     /// The size of a new disk, such as 40G
     #[arg(value_parser = size::parse, required_unless_present = "data_file", conflicts_with = "data_file")]
     size: Option<u64>,
@@ -45,7 +51,7 @@ enum DurabilityArg {
 ///
 /// Why the image was not created.
 pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
-    let CreateArgs { image, size, data_file, durability } = args;
+    let CreateArgs { image, size, data_file, durability, quiet, .. } = args;
     let durability = match durability {
         DurabilityArg::Exact => Durability::Exact,
         DurabilityArg::Close => Durability::Close,
@@ -69,7 +75,9 @@ pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
         None => options.size,
     };
     block_on(image::create(&directory, &name, options, &*host()))?;
-    println!("Created '{}', tracking '{file}', {}", image.display(), output::bytes(size));
+    if !quiet {
+        println!("Created '{}', tracking '{file}', {}", image.display(), output::bytes(size));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

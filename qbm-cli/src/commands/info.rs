@@ -26,6 +26,9 @@ pub struct InfoArgs {
     /// Also open the bitmaps, and count their marks
     #[arg(long)]
     marks: bool,
+    /// Read it although a program has it open, which is done anyway
+    #[arg(short = 'U', long, hide = true)]
+    _force_share: bool,
     /// How to print it
     #[arg(long, value_enum, default_value = "human")]
     output: Output,

@@ -35,6 +35,29 @@ pub struct IoArgs {
     /// Read it although a program has it open
     #[arg(short = 'U', long, requires = "read_only")]
     force_share: bool,
+    #[command(flatten)]
+    _tuning: Tuning,
+}
+
+/// Options of qemu-io that say how the bytes get to the medium: scripts may give them, and nothing
+/// comes of it.
+#[derive(Args, Debug)]
+struct Tuning {
+    /// How the image is cached.
+    #[arg(short = 't', long, hide = true)]
+    cache: Option<String>,
+    /// Whether it is cached at all.
+    #[arg(short = 'n', long, hide = true)]
+    nocache: bool,
+    /// By which calls it is read and written.
+    #[arg(short = 'i', long, hide = true)]
+    aio: Option<String>,
+    /// The same.
+    #[arg(short = 'k', long, hide = true)]
+    native_aio: bool,
+    /// What becomes of a discard.
+    #[arg(short = 'd', long, hide = true)]
+    discard: Option<String>,
 }
 
 /// Runs the command.
