@@ -7,6 +7,7 @@
 mod contexts;
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use crate::disk::Context;
 use crate::export::Export;
@@ -16,7 +17,12 @@ use crate::protocol::{
     info,
 };
 use crate::receiver::{Receiver, Source};
+use crate::tls::{Tls, TlsWire};
 use crate::wire::{Wire, send_all};
+
+/// The refusal of an option that comes before TLS, and of one with too much data.
+const TLS_FIRST: (Rep, &[u8]) = (Rep::ErrTlsRequired, b"TLS comes first");
+const TOO_LONG: (Rep, &[u8]) = (Rep::ErrTooBig, b"the option is too long");
 
 /// What was agreed upon.
 pub(crate) struct Session<'s> {
@@ -24,6 +30,8 @@ pub(crate) struct Session<'s> {
     pub(crate) style: Style,
     /// The contexts chosen, with their ids.
     pub(crate) contexts: Vec<(u32, Context)>,
+    /// What is said from here on.
+    pub(crate) wire: Arc<dyn Wire>,
     /// With what the client has sent already.
     pub(crate) receiver: Receiver,
 }
@@ -31,21 +39,39 @@ pub(crate) struct Session<'s> {
 /// The peers of a handshake.
 pub(crate) struct Handshake<'s> {
     exports: &'s [Export],
-    wire: &'s dyn Wire,
+    wire: Arc<dyn Wire>,
+    security: Security<'s>,
     receiver: Receiver,
     /// Whether one more client may be served; if so, it is counted.
     admit: &'s dyn Fn() -> bool,
     agreed: Agreed,
 }
 
+/// Whether strangers on the way can listen.
+#[derive(Clone, Copy)]
+enum Security<'s> {
+    /// They can, and that is fine.
+    None,
+    /// They can, and nothing is said before that is over.
+    Wanted(&'s Tls),
+    /// They cannot.
+    On,
+}
+
 /// What has been agreed so far.
 #[derive(Default)]
 struct Agreed {
-    fixed: bool,
-    no_zeroes: bool,
+    greeting: Greeting,
     style: Style,
     /// The number of an export, and the contexts chosen for it.
     contexts: Option<(usize, Vec<(u32, Context)>)>,
+}
+
+/// What the client's flags say.
+#[derive(Clone, Copy, Default)]
+struct Greeting {
+    fixed: bool,
+    no_zeroes: bool,
 }
 
 /// What follows an option.
@@ -61,10 +87,13 @@ enum Next {
 impl<'s> Handshake<'s> {
     pub(crate) fn new(
         exports: &'s [Export],
-        wire: &'s dyn Wire,
+        wire: Arc<dyn Wire>,
+        tls: Option<&'s Tls>,
         admit: &'s dyn Fn() -> bool,
     ) -> Self {
-        Self { exports, wire, receiver: Receiver::new(), admit, agreed: Agreed::default() }
+        let security = tls.map_or(Security::None, Security::Wanted);
+        let (receiver, agreed) = (Receiver::new(), Agreed::default());
+        Self { exports, wire, security, receiver, admit, agreed }
     }
 
     /// Haggles to the end; `None` if the client has gone in peace.
@@ -77,11 +106,14 @@ impl<'s> Handshake<'s> {
         let mut data = Vec::new();
         for _ in 0..MAX_OPTIONS {
             let mut header = [0; OptionHeader::LENGTH];
-            self.receiver.fill(&Handshaking(self.wire), &mut header)?;
+            self.receiver.fill(&Handshaking(&*self.wire), &mut header)?;
             let header = OptionHeader::parse(&header).map_err(broken)?;
             match self.option(header, &mut data)? {
                 Next::Option => {}
-                Next::End => return Ok(None),
+                Next::End => {
+                    self.wire.stop_sending();
+                    return Ok(None);
+                }
                 Next::Serve(number) => return Ok(Some(self.into_session(number))),
             }
         }
@@ -95,14 +127,14 @@ impl<'s> Handshake<'s> {
         greeting.extend(ours.to_be_bytes());
         self.send(&greeting)?;
         let mut theirs = [0; 4];
-        self.receiver.fill(&Handshaking(self.wire), &mut theirs)?;
+        self.receiver.fill(&Handshaking(&*self.wire), &mut theirs)?;
         let theirs = u32::from_be_bytes(theirs);
         if theirs & !u32::from(ours) != 0 {
             // "Client flags": the server must drop a client with flags that it does not know.
             return Err(out_of_step());
         }
-        self.agreed.fixed = theirs & u32::from(handshake_flag::FIXED_NEWSTYLE) != 0;
-        self.agreed.no_zeroes = theirs & u32::from(handshake_flag::NO_ZEROES) != 0;
+        self.agreed.greeting.fixed = theirs & u32::from(handshake_flag::FIXED_NEWSTYLE) != 0;
+        self.agreed.greeting.no_zeroes = theirs & u32::from(handshake_flag::NO_ZEROES) != 0;
         Ok(())
     }
 
@@ -110,19 +142,28 @@ impl<'s> Handshake<'s> {
     fn option(&mut self, header: OptionHeader, data: &mut Vec<u8>) -> io::Result<Next> {
         let number = header.number;
         let known = Opt::from_number(number);
-        if !self.agreed.fixed && known != Some(Opt::ExportName) {
+        if !self.agreed.greeting.fixed && known != Some(Opt::ExportName) {
             return Err(out_of_step());
         }
+        let barred = matches!(self.security, Security::Wanted(_))
+            && !matches!(known, Some(Opt::StartTls | Opt::Abort));
         let length = usize::try_from(header.length).map_err(|_| out_of_step())?;
         if length > MAX_OPTION {
             if header.length > MAX_SKIPPED_OPTION || known == Some(Opt::ExportName) {
                 return Err(out_of_step());
             }
-            self.receiver.skip(&Handshaking(self.wire), u64::from(header.length))?;
-            return self.reply(number, Rep::ErrTooBig, b"the option is too long");
+            self.receiver.skip(&Handshaking(&*self.wire), u64::from(header.length))?;
+            let (reply, why) = if barred { TLS_FIRST } else { TOO_LONG };
+            return self.reply(number, reply, why);
         }
         data.resize(length, 0);
-        self.receiver.fill(&Handshaking(self.wire), data)?;
+        self.receiver.fill(&Handshaking(&*self.wire), data)?;
+        if barred {
+            return match known {
+                Some(Opt::ExportName) => Err(out_of_step()),
+                _ => self.reply(number, TLS_FIRST.0, TLS_FIRST.1),
+            };
+        }
         let Some(option) = known else {
             return self.reply(number, Rep::ErrUnsupported, b"the option is not known");
         };
@@ -141,10 +182,31 @@ impl<'s> Handshake<'s> {
                 Ok(Next::End)
             }
             Opt::List => self.list(number),
-            Opt::StartTls => self.reply(number, Rep::ErrUnsupported, b"there is no TLS here"),
+            Opt::StartTls => self.start_tls(number),
             Opt::StructuredReply => self.structured_reply(number),
             Opt::ExtendedHeaders => self.extended_headers(number),
         }
+    }
+
+    /// `NBD_OPT_STARTTLS`. Nothing that was said before counts after it, since anybody may have said
+    /// it.
+    fn start_tls(&mut self, option: u32) -> io::Result<Next> {
+        let tls = match self.security {
+            Security::None => {
+                return self.reply(option, Rep::ErrUnsupported, b"there is no TLS here");
+            }
+            Security::On => return self.reply(option, Rep::ErrInvalid, b"TLS is on"),
+            Security::Wanted(tls) => tls,
+        };
+        if self.receiver.has_more() {
+            // An honest client waits for the reply. These bytes would be taken for encrypted ones.
+            return Err(out_of_step());
+        }
+        self.reply(option, Rep::Ack, b"")?;
+        self.wire = Arc::new(TlsWire::accept(Arc::clone(&self.wire), tls)?);
+        self.security = Security::On;
+        self.agreed = Agreed { greeting: self.agreed.greeting, ..Agreed::default() };
+        Ok(Next::Option)
     }
 
     /// `NBD_OPT_EXPORT_NAME`, which cannot be refused but by hanging up.
@@ -157,7 +219,7 @@ impl<'s> Handshake<'s> {
         let export = &self.exports[number];
         let mut reply = export.disk.size().to_be_bytes().to_vec();
         reply.extend(export.flags(self.agreed.style).to_be_bytes());
-        if !self.agreed.no_zeroes {
+        if !self.agreed.greeting.no_zeroes {
             reply.extend([0; 124]);
         }
         self.send(&reply)?;
@@ -233,14 +295,14 @@ impl<'s> Handshake<'s> {
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        send_all(self.wire, &mut [IoSlice::new(bytes)])
+        send_all(&*self.wire, &mut [IoSlice::new(bytes)])
     }
 
     fn into_session(self, number: usize) -> Session<'s> {
         let contexts = self.agreed.contexts.filter(|(of, _)| *of == number);
         let contexts = contexts.map(|(_, contexts)| contexts).unwrap_or_default();
         let (export, style) = (&self.exports[number], self.agreed.style);
-        Session { export, style, contexts, receiver: self.receiver }
+        Session { export, style, contexts, wire: self.wire, receiver: self.receiver }
     }
 }
 

@@ -54,6 +54,7 @@ mod registry;
 mod reports;
 mod server;
 mod statistics;
+mod tls;
 mod wire;
 
 pub use disk::{Context, Disk, Extent, Fault, Pace};
@@ -62,4 +63,5 @@ pub use limits::Limits;
 pub use listener::{Listener, Stop, Stopper};
 pub use server::Server;
 pub use statistics::{Count, Statistics};
+pub use tls::{Clients, Tls, TlsError};
 pub use wire::{Socket, Wire};

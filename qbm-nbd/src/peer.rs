@@ -1,17 +1,19 @@
 //! A client, as whoever stops the server sees it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::wire::Wire;
 
 /// A client's connection, and whether it is to end.
 pub(crate) struct Peer {
-    pub(crate) wire: Box<dyn Wire>,
+    /// As it was accepted, without what is spoken over it.
+    pub(crate) wire: Arc<dyn Wire>,
     stopping: AtomicBool,
 }
 
 impl Peer {
-    pub(crate) fn new(wire: Box<dyn Wire>) -> Self {
+    pub(crate) fn new(wire: Arc<dyn Wire>) -> Self {
         Self { wire, stopping: AtomicBool::new(false) }
     }
 

@@ -15,6 +15,7 @@ use crate::peer::Peer;
 use crate::registry::Registry;
 use crate::reports::Reports;
 use crate::statistics::Statistics;
+use crate::tls::Tls;
 use crate::wire::{Socket, Wire};
 
 /// How long to wait where no client can be accepted, because there are no more file descriptors or
@@ -24,6 +25,7 @@ const EXHAUSTED: Duration = Duration::from_millis(10);
 /// Exports, and the clients that see them.
 pub struct Server {
     exports: Vec<Export>,
+    tls: Option<Tls>,
     limits: Limits,
     registry: Registry,
     statistics: Arc<Statistics>,
@@ -52,11 +54,18 @@ impl Server {
         }
         Self {
             exports,
+            tls: None,
             registry: Registry::new(limits.clone()),
             limits,
             statistics: Arc::default(),
             reports: Reports(Box::new(report)),
         }
+    }
+
+    /// The same for clients that speak TLS, and no others.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// What it has done so far; the counts go on.
@@ -136,7 +145,7 @@ impl Server {
             // The client is gone already.
             return true;
         }
-        let peer = Arc::new(Peer::new(Box::new(socket)));
+        let peer = Arc::new(Peer::new(Arc::new(socket)));
         let number = self.registry.add(Arc::clone(&peer), &self.statistics);
         let thread = Builder::new().name("nbd-client".to_owned()).stack_size(STACK);
         let spawned = thread.spawn_scoped(scope, move || self.attend(&peer, number)).is_ok();
@@ -149,7 +158,7 @@ impl Server {
     /// Serves one client on the calling thread, until it goes. Whoever calls this sees to it that
     /// the wire is not silent for ever.
     pub fn serve_wire(&self, wire: Box<dyn Wire>) {
-        let peer = Arc::new(Peer::new(wire));
+        let peer = Arc::new(Peer::new(Arc::from(wire)));
         let number = self.registry.add(Arc::clone(&peer), &self.statistics);
         self.attend(&peer, number);
     }
@@ -165,7 +174,8 @@ impl Server {
 
     fn converse(&self, peer: &Peer, number: u64) {
         let admit = || self.registry.admit(number, &self.statistics);
-        let handshake = Handshake::new(&self.exports, &*peer.wire, &admit);
+        let wire = Arc::clone(&peer.wire);
+        let handshake = Handshake::new(&self.exports, wire, self.tls.as_ref(), &admit);
         // A handshake that breaks is the client's affair.
         if let Ok(Some(session)) = handshake.run() {
             let operator = (&*self.statistics, &self.reports);

@@ -23,6 +23,9 @@ pub trait Wire: Send + Sync {
     /// If the connection is broken, or the peer has read nothing for too long.
     fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Says that nothing more will be sent.
+    fn stop_sending(&self);
+
     /// Receives no more: a pending [`receive`](Self::receive) returns 0. Replies are still sent.
     fn stop_receiving(&self);
 
@@ -81,6 +84,10 @@ impl Wire for Socket {
             Self::Tcp(stream) => (&mut &*stream).write_vectored(parts),
             Self::Unix(stream) => (&mut &*stream).write_vectored(parts),
         }
+    }
+
+    fn stop_sending(&self) {
+        self.shut(Shutdown::Write);
     }
 
     fn stop_receiving(&self) {

@@ -17,12 +17,13 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
     // Clients of the server that are not QEMU's.
     Tool { program: "nbdinfo", package: "libnbd-bin" },
     Tool { program: "nbdsh", package: "python3-libnbd" },
+    Tool { program: "certtool", package: "gnutls-bin" },
     // A server that ours is measured beside.
     Tool { program: "nbdkit", package: "nbdkit" },
     // The file system that the power is cut under: made, attached, and shut down.

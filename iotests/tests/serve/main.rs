@@ -5,6 +5,7 @@ mod clients;
 mod crashes;
 mod places;
 mod status;
+mod tls;
 
 use std::path::Path;
 

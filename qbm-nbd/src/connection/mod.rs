@@ -16,6 +16,7 @@ mod turns;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 use std::time::Instant;
@@ -34,6 +35,7 @@ use crate::protocol::Style;
 use crate::receiver::{Receiver, Source};
 use crate::reports::Reports;
 use crate::statistics::Statistics;
+use crate::wire::Wire;
 
 /// Stack of a thread, in bytes. A thread per request in flight is many threads.
 pub(crate) const STACK: usize = 256 << 10;
@@ -45,6 +47,7 @@ pub(crate) struct Connection<'s> {
     /// Those that the client has chosen, with their ids.
     contexts: Vec<(u32, Context)>,
     peer: &'s Peer,
+    wire: Arc<dyn Wire>,
     statistics: &'s Statistics,
     reports: &'s Reports,
     turns: Turns,
@@ -60,12 +63,13 @@ impl<'s> Connection<'s> {
         peer: &'s Peer,
         (statistics, reports): (&'s Statistics, &'s Reports),
     ) -> Self {
-        let Session { export, style, contexts, receiver } = session;
+        let Session { export, style, contexts, wire, receiver } = session;
         Self {
             export,
             style,
             contexts,
             peer,
+            wire,
             statistics,
             reports,
             turns: Turns::new(receiver),
@@ -85,7 +89,8 @@ impl<'s> Connection<'s> {
             self.work_guarded(scope);
         });
         // Nobody is left who would tell that the client has not waited for it.
-        let _sent = self.outbox.flush(&*self.peer.wire);
+        let _sent = self.outbox.flush(&*self.wire);
+        self.wire.stop_sending();
     }
 
     /// Adds a thread, if there may be more. Without it the others do its work.
@@ -123,7 +128,7 @@ impl<'s> Connection<'s> {
             }
             let answered = match call {
                 // This may take long, and what is done need not wait for it.
-                Call::Follower => self.outbox.flush(&*self.peer.wire),
+                Call::Follower => self.outbox.flush(&*self.wire),
                 Call::Nobody => Ok(()),
             };
             let answered = answered.and_then(|()| self.answer(incoming, &mut desk, when));
@@ -140,7 +145,7 @@ impl<'s> Connection<'s> {
             return Some(receiver);
         }
         // Somebody else receives, and may have had nothing to send before waiting.
-        if self.outbox.flush(&*self.peer.wire).is_err() {
+        if self.outbox.flush(&*self.wire).is_err() {
             self.break_off();
         }
         self.turns.take()
@@ -170,20 +175,21 @@ impl<'s> Connection<'s> {
 
     /// Sends a reply, `data` after its `head`.
     fn send(&self, head: &[u8], data: &[u8], when: When) -> io::Result<()> {
-        self.outbox.send(&*self.peer.wire, (head, data), when)
+        self.outbox.send(&*self.wire, (head, data), when)
     }
 
     /// Ends the connection at once: the client is gone, or out of step.
     fn break_off(&self) {
         self.turns.end();
-        self.peer.wire.hang_up();
+        self.wire.hang_up();
     }
 }
 
 impl Source for Connection<'_> {
     fn receive_some(&self, into: &mut [u8]) -> io::Result<usize> {
-        // The client may wait for these before it sends any more.
-        self.outbox.flush(&*self.peer.wire)?;
-        self.peer.wire.receive(into)
+        // The client may wait for these before it sends any more. One that reads nothing while it
+        // sends is listened to all the same.
+        self.outbox.flush_unless_busy(&*self.wire)?;
+        self.wire.receive(into)
     }
 }

@@ -6,7 +6,7 @@
 //! as far as that can be foreseen. Where it cannot, the watch of [`Turns`](super::turns::Turns) comes by.
 
 use std::io::{self, IoSlice};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::wire::{Wire, send_all};
 
@@ -40,7 +40,31 @@ impl Outbox {
         (head, data): (&[u8], &[u8]),
         when: When,
     ) -> io::Result<()> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::send_after(held, wire, (head, data), when)
+    }
+
+    /// Sends what is held back, unless another thread is at it. That one sends all of it, or adds to
+    /// it and sees to it before it waits for its turn.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wire.
+    pub(crate) fn flush_unless_busy(&self, wire: &dyn Wire) -> io::Result<()> {
+        let held = match self.held.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        Self::send_after(held, wire, (&[], &[]), When::Now)
+    }
+
+    fn send_after(
+        mut held: MutexGuard<'_, Vec<u8>>,
+        wire: &dyn Wire,
+        (head, data): (&[u8], &[u8]),
+        when: When,
+    ) -> io::Result<()> {
         if when == When::Later && held.len() + head.len() + data.len() <= MOST_HELD {
             held.extend_from_slice(head);
             held.extend_from_slice(data);

@@ -91,6 +91,8 @@ pub enum Rep {
     ErrPolicy = 1 << 31 | 2,
     /// `NBD_REP_ERR_INVALID`: malformed, or not now.
     ErrInvalid = 1 << 31 | 3,
+    /// `NBD_REP_ERR_TLS_REQD`: not before TLS.
+    ErrTlsRequired = 1 << 31 | 5,
     /// `NBD_REP_ERR_UNKNOWN`: no such export.
     ErrUnknown = 1 << 31 | 6,
     /// `NBD_REP_ERR_SHUTDOWN`: the server is about to end.

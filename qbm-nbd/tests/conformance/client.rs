@@ -36,6 +36,7 @@ pub(crate) mod rep {
     pub(crate) const ERR_UNSUP: u32 = 0x8000_0001;
     pub(crate) const ERR_POLICY: u32 = 0x8000_0002;
     pub(crate) const ERR_INVALID: u32 = 0x8000_0003;
+    pub(crate) const ERR_TLS_REQD: u32 = 0x8000_0005;
     pub(crate) const ERR_UNKNOWN: u32 = 0x8000_0006;
     pub(crate) const ERR_TOO_BIG: u32 = 0x8000_0009;
     pub(crate) const ERR_EXT_HEADER_REQD: u32 = 0x8000_000a;
@@ -76,8 +77,8 @@ pub(crate) const BLOCK_STATUS_EXT: u16 = 6;
 pub(crate) const ERROR: u16 = 0x8001;
 
 /// A connection, from the client's end.
-pub(crate) struct Client {
-    pub(crate) stream: UnixStream,
+pub(crate) struct Client<S = UnixStream> {
+    pub(crate) stream: S,
     /// The thread that serves it; it ends with the connection.
     serving: Option<JoinHandle<()>>,
 }
@@ -226,6 +227,13 @@ impl Client {
         client
     }
 
+    /// The same connection, with something spoken over it.
+    pub(crate) fn over_its_stream<T>(self, wrap: impl FnOnce(UnixStream) -> T) -> Client<T> {
+        Client { stream: wrap(self.stream), serving: self.serving }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     pub(crate) fn greet(&mut self, flags: u32) {
         assert_eq!(self.take(8), b"NBDMAGIC");
         assert_eq!(self.take(8), b"IHAVEOPT");

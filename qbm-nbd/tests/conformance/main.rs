@@ -11,3 +11,4 @@ mod limits;
 mod memory;
 mod progress;
 mod stopping;
+mod tls;

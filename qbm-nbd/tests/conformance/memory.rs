@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qbm_core::{Access, Buffer, ByteRange, Persist, Unmap};
 use qbm_nbd::protocol::ErrorCode;
-use qbm_nbd::{Context, Disk, Export, Extent, Fault, Limits, Pace, Server};
+use qbm_nbd::{Context, Disk, Export, Extent, Fault, Limits, Pace, Server, Tls};
 
 pub(crate) const SIZE: u64 = 64 << 20;
 
@@ -57,6 +57,12 @@ impl MemoryDisk {
 
     pub(crate) fn contents(&self, offset: u64, length: usize) -> Vec<u8> {
         self.bytes.lock().unwrap()[usize::try_from(offset).unwrap()..][..length].to_vec()
+    }
+
+    /// A server of this disk, to which only those come who speak TLS.
+    pub(crate) fn server_with(self: &Arc<Self>, tls: Tls, limits: Limits) -> Arc<Server> {
+        let server = Arc::into_inner(self.server(limits)).unwrap();
+        Arc::new(server.with_tls(tls))
     }
 
     /// A server of this disk as `disk` for writing and `mirror` for reading.

@@ -15,10 +15,10 @@ use super::client::{Ask, Client, FIXED, NO_ZEROES, cmd, option_header};
 use super::memory::{MemoryDisk, SLOW};
 
 /// A server on a Unix socket and a TCP port.
-struct Listening {
+pub(crate) struct Listening {
     disk: Arc<MemoryDisk>,
-    server: Arc<Server>,
-    socket: PathBuf,
+    pub(crate) server: Arc<Server>,
+    pub(crate) socket: PathBuf,
     port: std::net::SocketAddr,
     stopper: Option<Stopper>,
     thread: Option<JoinHandle<()>>,
@@ -29,6 +29,10 @@ impl Listening {
     fn new(limits: Limits) -> Self {
         let disk = MemoryDisk::new();
         let server = disk.server(limits);
+        Self::of(disk, server)
+    }
+
+    pub(crate) fn of(disk: Arc<MemoryDisk>, server: Arc<Server>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let unix = UnixListener::bind(&socket).unwrap();

@@ -44,6 +44,8 @@ impl Wire for ScriptWire {
         Ok(script.heard.len() - before)
     }
 
+    fn stop_sending(&self) {}
+
     fn stop_receiving(&self) {
         self.lock().gone = true;
     }

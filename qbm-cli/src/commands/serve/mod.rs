@@ -2,6 +2,7 @@
 
 mod fork;
 mod places;
+mod secrecy;
 mod signals;
 
 use std::path::PathBuf;
@@ -13,16 +14,18 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::{Access, Error};
 use qbm_nbd::limits::MAX_NAME;
-use qbm_nbd::{Export, Limits, Server, Stop};
+use qbm_nbd::{Export, Limits, Server, Stop, Tls};
 
 use self::places::{PidFile, Place};
+use self::secrecy::Secrecy;
 use crate::open::{FileImage, ImageArgs, naming};
 
 /// Let virtual machines and backup programs attach to an image, by NBD
 ///
 /// Serves until SIGTERM or SIGINT, and then closes the image cleanly; whatever ends it otherwise, no
 /// mark is lost. SIGUSR1 prints what it has done so far, on standard error. Sockets that systemd
-/// hands over are served too. There is no encryption: keep TCP ports to networks that you trust.
+/// hands over are served too. Without --tls-certificates there is no encryption, and whoever can connect
+/// can read and write the disk.
 ///
 /// A client has 10 s for its handshake, requests of at most 32 MiB, 16 of them in flight, and 64 MiB
 /// of memory for them.
@@ -32,6 +35,8 @@ pub struct ServeArgs {
     image: ImageArgs,
     #[command(flatten)]
     places: Places,
+    #[command(flatten)]
+    secrecy: Secrecy,
     /// Refuse writes
     #[arg(short, long)]
     read_only: bool,
@@ -100,6 +105,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     }
     // Before all else, so that every thread leaves them to the one that waits for them.
     signals::block()?;
+    let tls = args.secrecy.read()?;
     let places = places::open(&args.places)?;
     let access = if args.read_only { Access::Read } else { Access::Write };
     let image = args.image.open(access, false)?;
@@ -107,7 +113,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // Removed when the image is closed, so that others can wait for that.
     let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
     let image = Arc::new(image);
-    let served = serve(args, Arc::clone(&image), places);
+    let served = serve(args, Arc::clone(&image), tls, places);
     let image = Arc::into_inner(image).expect("the server has given it back");
     // Closed either way.
     let closed = block_on(image.close());
@@ -122,7 +128,13 @@ fn check_bitmaps(image: &FileImage, wanted: &[String]) -> Result<(), Error> {
     missing.map_or(Ok(()), |name| Err(Error::BitmapNotFound(name.clone())))
 }
 
-fn serve(args: &ServeArgs, image: Arc<FileImage>, places: Vec<Place>) -> anyhow::Result<()> {
+fn serve(
+    args: &ServeArgs,
+    image: Arc<FileImage>,
+    tls: Option<Tls>,
+    places: Vec<Place>,
+) -> anyhow::Result<()> {
+    let scheme = if tls.is_some() { "nbds" } else { "nbd" };
     let export = Export {
         name: args.export_name.clone(),
         description: args.description.clone(),
@@ -134,10 +146,14 @@ fn serve(args: &ServeArgs, image: Arc<FileImage>, places: Vec<Place>) -> anyhow:
     let name = args.image.image.display().to_string();
     let report = move |line: &str| eprintln!("qbm: {name}: {line}");
     let server = Server::new(vec![export], limits, report);
+    let server = match tls {
+        Some(tls) => server.with_tls(tls),
+        None => server,
+    };
     let (stopper, stop) = Stop::new().context("stopping")?;
     signals::watch(stopper, server.statistics()).context("signals")?;
     for place in &places {
-        println!("serving {}", place.address(&args.export_name));
+        println!("serving {}", place.address(scheme, &args.export_name));
     }
     if args.forked {
         fork::detach().context("--fork")?;

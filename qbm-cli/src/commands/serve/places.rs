@@ -78,18 +78,18 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
 
 impl Place {
     /// Its address in the form of the NBD project's `doc/uri.md`.
-    pub(super) fn address(&self, export: &str) -> String {
+    pub(super) fn address(&self, scheme: &str, export: &str) -> String {
         let export = escaped(export.as_bytes());
         match &self.listener {
             Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => format!("nbd://{address}/{export}"),
-                Err(_) => format!("nbd:///{export}"),
+                Ok(address) => format!("{scheme}://{address}/{export}"),
+                Err(_) => format!("{scheme}:///{export}"),
             },
             Listener::Unix(listener) => {
                 let address = listener.local_addr().ok();
                 let path = address.as_ref().and_then(|address| address.as_pathname());
                 let path = path.map(|path| escaped(path.as_os_str().as_encoded_bytes()));
-                format!("nbd+unix:///{export}?socket={}", path.unwrap_or_default())
+                format!("{scheme}+unix:///{export}?socket={}", path.unwrap_or_default())
             }
         }
     }
