@@ -69,7 +69,8 @@ pub(super) async fn copy<D: Directory, F: Storage>(
 ) -> Result<Written> {
     let mut written = Written::default();
     let mut at = Progress { done: 0, total: selection.bytes() };
-    let mut buffer = Buffer::zeroed(usize::try_from(WINDOW).expect("a window fits into memory"));
+    let longest = usize::try_from(source.size().min(WINDOW)).expect("a window fits into memory");
+    let mut buffer = Buffer::zeroed(longest);
     let mut offset = 0;
     // To find the end of an extent costs some file systems a look at each page of it: each extent
     // is asked for once, and not once for each window.

@@ -45,7 +45,7 @@ pub(super) async fn create_file<D: Directory>(
     let io = |action| Error::io(name, action);
     let file = directory.create(name).await.map_err(io("create"))?;
     file.lock(Lock::Write).await.map_err(io("lock"))?;
-    let mut buffer = Buffer::zeroed(CHUNK);
+    let mut buffer = Buffer::zeroed(usize::try_from(length).map_or(CHUNK, |all| all.min(CHUNK)));
     let mut offset = 0;
     while offset < length {
         let part = usize::try_from(length - offset).map_or(CHUNK, |left| left.min(CHUNK));
