@@ -10,6 +10,10 @@ use fastrand::Rng;
 
 use crate::world::Disk;
 
+/// How often another choice is made where one falls on an operation whose future was dropped: those
+/// take long, so that they happen after whatever should have waited for them.
+const SLOWER: u32 = 2;
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -80,7 +84,12 @@ impl<'a> Executor<'a> {
             let stuck: Vec<_> = self.tasks.iter().map(|task| task.name).collect();
             panic!("no progress: {stuck:?} wait, and nothing is under way");
         }
-        let choice = self.rng.usize(..ready.len() + under_way);
+        let mut choice = self.rng.usize(..ready.len() + under_way);
+        for _ in 0..SLOWER {
+            if choice >= ready.len() && self.is_dropped(choice - ready.len()) {
+                choice = self.rng.usize(..ready.len() + under_way);
+            }
+        }
         match ready.get(choice) {
             Some(index) => self.poll(*index),
             None => self.complete(choice - ready.len()),
@@ -97,14 +106,27 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn complete(&self, mut choice: usize) {
+    fn complete(&self, choice: usize) {
+        let (disk, index) = self.operation(choice);
+        disk.complete(index);
+    }
+
+    /// Whether the future of an operation is gone.
+    fn is_dropped(&self, choice: usize) -> bool {
+        let (disk, index) = self.operation(choice);
+        disk.is_dropped(index)
+    }
+
+    /// An operation by its number among all that are under way.
+    fn operation(&self, mut choice: usize) -> (&Disk, usize) {
         for disk in &self.disks {
             let count = disk.under_way();
             if choice < count {
-                return disk.complete(choice);
+                return (disk, choice);
             }
             choice -= count;
         }
+        panic!("there are not so many operations under way");
     }
 
     /// Steps until all tasks are finished.

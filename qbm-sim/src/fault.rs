@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::harm::{Harm, Harms};
+
 /// What a call to the medium is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -47,6 +49,25 @@ pub struct Injected {
     pub errors: u64,
     /// Operations that happened after their future was dropped.
     pub late: u64,
+    /// The errors, by what they did.
+    pub harms: Harms,
+}
+
+impl Injected {
+    /// Counts a call of `kind` that is going to fail.
+    pub(crate) fn note(&mut self, kind: Kind, error: io::ErrorKind) {
+        self.errors += 1;
+        match (kind, error == io::ErrorKind::StorageFull) {
+            (Kind::Read | Kind::Open, _) => self.harms.note(Harm::ReadError),
+            (Kind::Sync | Kind::DurableWrite | Kind::SyncDirectory, true) => {
+                self.harms.note(Harm::FullSync);
+            }
+            (Kind::Write | Kind::SetLen | Kind::Create, true) => self.harms.note(Harm::FullWrite),
+            (Kind::Write, false) => self.harms.note(Harm::WriteError),
+            // What a failed sync did is seen when the power is cut.
+            _ => {}
+        }
+    }
 }
 
 impl Fault {

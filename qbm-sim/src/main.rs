@@ -1,34 +1,24 @@
 //! `qbm-sim`: runs cases of the crash rig, in parallel, and says what was done.
 #![forbid(unsafe_code)]
 
+mod arguments;
 #[cfg(qbm_mutants)]
 mod mutants;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use qbm_sim::rig::{Count, run_case, run_workload, workloads};
-
-const USAGE: &str = "[--small LENGTH | --workload NUMBER] [--cases N] [--images N] [--minutes N]";
-
-/// What to run, from the command line.
-struct Campaign {
-    /// Runs a case by its number.
-    run: fn(u64) -> Count,
-    /// The number of the first.
-    seed: u64,
-    cases: u64,
-    images: u64,
-    minutes: u64,
-    #[cfg(qbm_mutants)]
-    mutants: bool,
-}
+use arguments::{Campaign, Cases};
+use qbm_sim::Harm;
+use qbm_sim::rig::{Case, Count, finding, run_workload, shrink};
 
 fn main() -> ExitCode {
-    let campaign = match parse(std::env::args().skip(1)) {
+    let campaign = match arguments::parse(std::env::args().skip(1)) {
         Ok(campaign) => campaign,
         Err(what) => {
-            eprintln!("qbm-sim: {what}\nusage: qbm-sim {USAGE}");
+            eprintln!("qbm-sim: {what}\nusage: qbm-sim {}", arguments::USAGE);
             return ExitCode::FAILURE;
         }
     };
@@ -37,80 +27,102 @@ fn main() -> ExitCode {
     if campaign.mutants {
         return mutants::run(campaign.seed);
     }
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let workers: Vec<_> = (0..threads)
-        .map(|first| {
-            let campaign = Campaign { ..campaign };
-            std::thread::spawn(move || work(&campaign, first, threads))
-        })
-        .collect();
-    let mut total = Count::default();
-    for worker in workers {
-        match worker.join() {
-            Ok(count) => total.add(count),
-            Err(_) => return ExitCode::FAILURE,
+    match &campaign.cases {
+        Cases::Only { parts, schedule } => again(&campaign, parts, *schedule),
+        _ => run(&campaign),
+    }
+}
+
+/// Runs a part of one case.
+fn again(campaign: &Campaign, parts: &BTreeSet<usize>, schedule: u64) -> ExitCode {
+    campaign.plant();
+    let case = Case::draw(campaign.seed).only(parts, schedule);
+    print!("{case}");
+    match finding(&case) {
+        Some(what) => {
+            println!("{what}");
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("0 findings");
+            ExitCode::SUCCESS
         }
     }
+}
+
+/// Runs all cases, on all processors.
+fn run(campaign: &Campaign) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let found = AtomicBool::new(false);
+    let mut total = Count::default();
+    std::thread::scope(|scope| {
+        let work = |first| work(campaign, (first, threads), &found);
+        let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || work(first))).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(count) => total.add(count),
+                Err(_) => found.store(true, Ordering::Relaxed),
+            }
+        }
+    });
+    if found.into_inner() {
+        return ExitCode::FAILURE;
+    }
     println!(
-        "{} cases, {} crash images ({} after kill -9), {} restores compared, {} errors injected, \
+        "{} cases, {} crashes, {} crash images, {} restores compared, {} errors injected, \
          {} late operations: 0 findings",
-        total.cases, total.images, total.after_kill, total.restores, total.errors, total.late
+        total.cases, total.crashes, total.images, total.restores, total.errors, total.late
     );
+    for harm in Harm::ALL {
+        println!("  {:<24}{:>10}", format!("{harm:?}"), total.harms.of(harm));
+    }
+    enough(campaign, &total)
+}
+
+/// Whether as much was done as was asked for.
+fn enough(campaign: &Campaign, total: &Count) -> ExitCode {
+    if total.images < campaign.at_least_images || total.cases < campaign.at_least_cases {
+        println!(
+            "too few: {} cases and {} crash images were wanted",
+            campaign.at_least_cases, campaign.at_least_images
+        );
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }
 
-/// Runs every `threads`-th case, until enough has been done.
-fn work(campaign: &Campaign, first: u64, threads: u64) -> Count {
+/// Runs every `threads`-th case, until enough has been done or something is found.
+fn work(campaign: &Campaign, (first, threads): (u64, u64), found: &AtomicBool) -> Count {
+    campaign.plant();
     let mut total = Count::default();
     let end = Instant::now() + Duration::from_secs(60 * campaign.minutes);
     let mut index = first;
-    while index < campaign.cases
+    while index < campaign.count
         && total.images < campaign.images.div_ceil(threads)
         && Instant::now() < end
+        && !found.load(Ordering::Relaxed)
     {
-        total.add((campaign.run)(campaign.seed.wrapping_add(index)));
+        let number = campaign.seed.wrapping_add(index);
+        match campaign.cases {
+            Cases::Small => total.add(run_workload(number)),
+            _ => match std::panic::catch_unwind(|| Case::draw(number).run()) {
+                Ok(count) => total.add(count),
+                Err(_) if found.swap(true, Ordering::Relaxed) => {}
+                Err(_) => report(number),
+            },
+        }
         index += threads;
     }
     total
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Campaign, String> {
-    let seed = match std::env::var("QBM_SEED") {
-        Ok(text) => text.parse().map_err(|_| format!("QBM_SEED is not a number: {text}"))?,
-        Err(_) => fastrand::u64(..1 << 40),
-    };
-    let mut campaign = Campaign {
-        run: run_case,
-        seed,
-        cases: u64::MAX,
-        images: u64::MAX,
-        minutes: 1_000_000,
-        #[cfg(qbm_mutants)]
-        mutants: false,
-    };
-    while let Some(option) = arguments.next() {
-        #[cfg(qbm_mutants)]
-        if option == "--mutants" {
-            campaign.mutants = true;
-            continue;
-        }
-        let value = arguments.next().ok_or(format!("{option} needs a number"))?;
-        let value = value.parse().map_err(|_| format!("not a number: {value}"))?;
-        match option.as_str() {
-            "--cases" => campaign.cases = value,
-            "--images" => campaign.images = value,
-            "--minutes" => campaign.minutes = value,
-            "--small" => {
-                let length = u32::try_from(value).ok().filter(|length| (1..=5).contains(length));
-                let length = length.ok_or(format!("not a length of 1 to 5: {value}"))?;
-                campaign = Campaign { run: run_workload, seed: 0, ..campaign };
-                campaign.cases = workloads(length);
-            }
-            "--workload" => {
-                campaign = Campaign { run: run_workload, seed: value, cases: 1, ..campaign };
-            }
-            _ => return Err(format!("unknown option {option}")),
-        }
+/// Says how to see again what the case `seed` finds, as small as it gets.
+fn report(seed: u64) {
+    const AGAIN: &str = "cargo run --release -p qbm-sim --";
+    eprintln!("replay: QBM_SEED={seed} {AGAIN} --cases 1");
+    std::panic::set_hook(Box::new(|_| {}));
+    if let Some(small) = shrink(seed) {
+        eprintln!("{}\nin {} parts of it:\n{}", small.what, small.parts(), small.case());
+        eprintln!("replay: QBM_SEED={seed} {AGAIN} {}", small.arguments().join(" "));
     }
-    Ok(campaign)
 }

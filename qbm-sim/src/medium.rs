@@ -1,9 +1,12 @@
 //! The state of the medium: what is durable, what is pending, and what a crash makes of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fastrand::Rng;
+
+use crate::harm::{self, Fate, Harm, Harms, Survived};
 
 /// The unit in which a power loss tears a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,15 @@ impl Grain {
             Self::Byte => 1,
             Self::Sector => 512,
             Self::Page => 4096,
+        }
+    }
+
+    /// What a tear at this grain is.
+    fn harm(self) -> Harm {
+        match self {
+            Self::Byte => Harm::TornAtBytes,
+            Self::Sector => Harm::TornAtSectors,
+            Self::Page => Harm::TornAtPages,
         }
     }
 }
@@ -59,6 +71,16 @@ pub(crate) enum Change {
     Write(u64, Arc<[u8]>),
     /// A new length.
     Length(u64),
+}
+
+impl Change {
+    /// Where it writes.
+    fn bytes(&self) -> Range<u64> {
+        match self {
+            Self::Write(offset, data) => *offset..*offset + data.len() as u64,
+            Self::Length(_) => 0..0,
+        }
+    }
 }
 
 /// A change of the names that is not durable yet.
@@ -170,62 +192,135 @@ impl Medium {
             .is_some_and(|id| self.files[*id].pending.iter().any(|pending| pending.lost))
     }
 
-    /// What is there after the power was cut.
+    /// What is there after the power was cut; `harms` counts what that did.
     #[must_use]
-    pub fn power_loss(&self, loss: Loss, rng: &mut Rng) -> Self {
-        let mut index = 0;
-        let mut whole = |rng: &mut Rng| {
-            let kept = match loss {
-                Loss::Everything => false,
-                Loss::Nothing => true,
-                Loss::Torn(_) => rng.bool(),
-                Loss::Only(bits) => index < u64::BITS && bits >> index & 1 == 1,
-            };
-            index += 1;
-            kept
-        };
+    pub fn power_loss(&self, loss: Loss, rng: &mut Rng, harms: &mut Harms) -> Self {
+        let mut cut = Cut { loss, rng, index: 0, fates: Vec::new(), harms };
         let mut after = Self { sequence: self.sequence, ..Self::default() };
-        for file in &self.files {
-            let mut bytes = file.durable.as_ref().clone();
-            for Pending { change, .. } in &file.pending {
-                match (change, loss) {
-                    (Change::Write(offset, data), Loss::Torn(grain)) => {
-                        tear(&mut bytes, (*offset, data), grain, rng);
-                    }
-                    (change, _) if whole(rng) => apply(&mut bytes, change),
-                    _ => {}
-                }
-            }
-            let bytes = Arc::new(bytes);
+        for (id, file) in self.files.iter().enumerate() {
+            let bytes = cut.file(id, file);
             let (changes, unreadable) = (file.changes, file.unreadable);
             let (cache, durable) = (Arc::clone(&bytes), bytes);
             after.files.push(File { cache, durable, pending: Vec::new(), changes, unreadable });
         }
-        let mut names = self.durable_names.clone();
-        for (_, change) in &self.pending_names {
-            if whole(rng) {
-                change.apply(&mut names);
-            }
-        }
-        after.names.clone_from(&names);
-        after.durable_names = names;
+        after.durable_names = cut.names(self);
+        after.names.clone_from(&after.durable_names);
+        harm::of_order(&mut cut.fates, cut.harms);
         after
     }
 }
 
+/// A power loss under way.
+struct Cut<'a> {
+    loss: Loss,
+    rng: &'a mut Rng,
+    /// How many whole changes were decided upon.
+    index: u32,
+    fates: Vec<Fate>,
+    harms: &'a mut Harms,
+}
+
+impl Cut<'_> {
+    /// What is left of a file.
+    fn file(&mut self, id: FileId, file: &File) -> Arc<Vec<u8>> {
+        if file.pending.is_empty() {
+            return Arc::clone(&file.durable);
+        }
+        let mut bytes = file.durable.as_ref().clone();
+        for Pending { sequence, change, lost } in &file.pending {
+            let survived = self.change(&mut bytes, change);
+            match survived {
+                Survived::Whole if *lost => self.harms.note(Harm::SyncErrorKept),
+                Survived::Not if *lost => self.harms.note(Harm::SyncErrorLost),
+                _ => {}
+            }
+            let bytes = change.bytes();
+            self.fates.push(Fate { sequence: *sequence, file: Some(id), bytes, survived });
+        }
+        Arc::new(bytes)
+    }
+
+    /// What is left of the names.
+    fn names(&mut self, medium: &Medium) -> BTreeMap<String, FileId> {
+        let mut names = medium.durable_names.clone();
+        for (sequence, change) in &medium.pending_names {
+            let harm = match change {
+                NameChange::Link(..) => Harm::LostCreate,
+                NameChange::Rename(..) => Harm::LostRename,
+                NameChange::Unlink(_) => Harm::LostUnlink,
+            };
+            let survived = self.whole(|| change.apply(&mut names), harm);
+            self.fates.push(Fate { sequence: *sequence, file: None, bytes: 0..0, survived });
+        }
+        names
+    }
+
+    fn change(&mut self, bytes: &mut Vec<u8>, change: &Change) -> Survived {
+        match (change, self.loss) {
+            (Change::Length(_), _) => self.whole(|| apply(bytes, change), Harm::LostSize),
+            (Change::Write(offset, data), Loss::Torn(grain)) => {
+                let survived = tear(bytes, (*offset, data), grain, self.rng);
+                if survived == Survived::InPart {
+                    self.harms.note(grain.harm());
+                }
+                survived
+            }
+            (Change::Write(..), _) => self.decide(|| apply(bytes, change)),
+        }
+    }
+
+    /// A change that survives as a whole or does `harm` by being lost.
+    fn whole(&mut self, change: impl FnOnce(), harm: Harm) -> Survived {
+        let survived = self.decide(change);
+        if survived == Survived::Not {
+            self.harms.note(harm);
+        }
+        survived
+    }
+
+    fn decide(&mut self, change: impl FnOnce()) -> Survived {
+        let kept = match self.loss {
+            Loss::Everything => false,
+            Loss::Nothing => true,
+            Loss::Torn(_) => self.rng.bool(),
+            Loss::Only(bits) => self.index < u64::BITS && bits >> self.index & 1 == 1,
+        };
+        self.index += 1;
+        if !kept {
+            return Survived::Not;
+        }
+        change();
+        Survived::Whole
+    }
+}
+
 /// Keeps of a write what chance keeps, unit by unit.
-fn tear(bytes: &mut Vec<u8>, (offset, data): (u64, &[u8]), grain: Grain, rng: &mut Rng) {
+fn tear(
+    bytes: &mut Vec<u8>,
+    (offset, data): (u64, &[u8]),
+    grain: Grain,
+    rng: &mut Rng,
+) -> Survived {
     let end = offset + data.len() as u64;
     // Half of the tears at a byte's grain are of long stretches, which single bytes rarely show.
     let grain = if grain == Grain::Byte && rng.bool() { 64 } else { grain.bytes() };
+    let (mut kept, mut lost) = (false, false);
     let mut at = offset;
     while at < end {
         let next = ((at / grain + 1) * grain).min(end);
         if rng.bool() {
             let part = &data[index(at - offset)..index(next - offset)];
             apply(bytes, &Change::Write(at, part.into()));
+            kept = true;
+        } else {
+            lost = true;
         }
         at = next;
+    }
+    match (kept, lost) {
+        (true, true) => Survived::InPart,
+        (true, false) => Survived::Whole,
+        (false, _) => Survived::Not,
     }
 }
 

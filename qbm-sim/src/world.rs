@@ -97,6 +97,11 @@ impl Disk {
         self.lock().faults.push(fault);
     }
 
+    /// Takes back all errors to come.
+    pub fn calm(&self) {
+        self.lock().faults.clear();
+    }
+
     /// What has been injected.
     pub fn injected(&self) -> Injected {
         self.lock().injected
@@ -204,6 +209,11 @@ impl Disk {
         self.lock().operations.len()
     }
 
+    /// Whether nobody waits for the operation at `index`: its future was dropped.
+    pub(crate) fn is_dropped(&self, index: usize) -> bool {
+        self.lock().operations[index].waker.is_none()
+    }
+
     /// Completes the operation at `index`.
     pub(crate) fn complete(&self, index: usize) {
         let wakers = self.lock().complete(index);
@@ -240,7 +250,9 @@ impl World {
             let error = fault.error;
             fault.strikes(kind).then_some(error)
         });
-        self.injected.errors += u64::from(struck.is_some());
+        if let Some(error) = struck {
+            self.injected.note(kind, error);
+        }
         struck
     }
 

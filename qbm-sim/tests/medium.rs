@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 
 use qbm_core::{Access, Buffer, Directory, Persist, Storage};
-use qbm_sim::{Disk, Executor, Fault, Grain, Kind, Loss, Medium, SimDirectory, Step, run};
+use qbm_sim::{Disk, Executor, Fault, Grain, Harms, Kind, Loss, Medium, SimDirectory, Step, run};
 
 /// A disk with the file `name`, durable and full of `byte`.
 fn disk_with(name: &str, byte: u8, length: usize) -> Disk {
@@ -35,7 +35,8 @@ fn sync(disk: &Disk, name: &str) -> std::io::Result<()> {
 }
 
 fn after(disk: &Disk, loss: Loss, seed: u64) -> Vec<u8> {
-    let medium = disk.snapshot().power_loss(loss, &mut fastrand::Rng::with_seed(seed));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let medium = disk.snapshot().power_loss(loss, &mut rng, &mut Harms::default());
     medium.read("f").expect("the file is there").to_vec()
 }
 

@@ -45,18 +45,19 @@ pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
 
 /// The engine with each planted bug in turn, in a build of its own.
 pub(crate) fn mutants() -> Result<()> {
-    run(&mut with_mutants())
+    run(with_mutants(&mut program("qbm-sim", "qbm-sim", ["--mutants"])))
 }
 
-fn with_mutants() -> Command {
-    let mut command = program("qbm-sim", "qbm-sim", ["--mutants"]);
-    command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants");
-    command
+fn with_mutants(command: &mut Command) -> &mut Command {
+    command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants")
 }
 
-/// The same bugs, by the same cases each time.
+/// The same bugs, by the same cases each time; and what comes of such a finding.
 pub(crate) fn mutants_bounded() -> Result<()> {
-    run(with_mutants().env("QBM_SEED", "1"))
+    let mut hunt = program("qbm-sim", "qbm-sim", ["--mutants"]);
+    run(with_mutants(hunt.env("QBM_SEED", "1")))?;
+    let mut shrink = cargo(["test", "--quiet", "--release", "--package", "qbm-sim"]);
+    run(with_mutants(shrink.args(["--test", "planted"])))
 }
 
 /// The benches, which check their answers and what they count; times are only told.
@@ -67,15 +68,18 @@ pub(crate) fn bench() -> Result<()> {
 
 /// Every workload of up to three operations, the power cut everywhere.
 pub(crate) fn small() -> Result<()> {
-    run(&mut program("qbm-sim", "qbm-sim", ["--small", "3"]))
+    let enough = ["--small", "3", "--at-least-images", "140000"];
+    run(&mut program("qbm-sim", "qbm-sim", enough))
 }
 
-/// What CI runs of each.
+/// What CI runs of each: together a million crash images, in 20,000 cases at least.
 pub(crate) fn sim_bounded() -> Result<()> {
     small()?;
+    let cases = ["--cases", "20000", "--minutes", "10"];
+    let enough = ["--at-least-cases", "20000", "--at-least-images", "860000"];
+    let mut command = program("qbm-sim", "qbm-sim", cases);
     // The same cases each time, so that the gate is firm; `cargo xtask sim` draws fresh ones.
-    let mut command = program("qbm-sim", "qbm-sim", ["--images", "600000", "--minutes", "8"]);
-    run(command.env("QBM_SEED", "1"))
+    run(command.args(enough).env("QBM_SEED", "1"))
 }
 
 /// Fresh cases for a few minutes.

@@ -1,19 +1,20 @@
 //! The crash rig: the engine at work on a simulated disk, cut at every step, recovered, checked.
 //!
-//! A case is a seed. It sets up an image with one backup, lets writers and an operator work on it
-//! at once, and takes a crash image whenever something may have changed on the medium. Each is
-//! recovered and held against the [`Model`]: docs/guarantees.md, P1 to P4. After a `kill -9` the
-//! image is opened again and the power is cut during and after that.
+//! A case is a seed. It begins with an image with one backup, lets writers and an operator work on it
+//! at once, and takes crash images when something may have changed on the medium. Each is recovered
+//! and held against the [`Model`]: docs/guarantees.md, P1 to P4. At some step the process is killed or
+//! the power cut for good, and the next one opens what is left, until three have crashed.
 
+mod case;
 mod check;
 mod model;
 mod operation;
 mod phase;
 mod script;
+mod shrink;
 mod small;
 mod workload;
 
-use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
@@ -21,11 +22,13 @@ use qbm_core::backup::{self, BackupOptions};
 use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
 use qbm_core::{Access, Granularity, Host, Image};
 
-use crate::{Disk, Medium, SimDirectory, SimHost};
+use crate::{Disk, Harms, Loss, Medium, SimDirectory, SimHost};
 
+pub use case::Case;
 pub use model::Model;
 pub use operation::{Operation, Request};
 pub use script::{Step, run_script};
+pub use shrink::{Finding, finding, shrink};
 pub use small::{run_workload, workloads};
 
 /// The descriptor of the image under test.
@@ -50,14 +53,16 @@ pub struct Count {
     pub cases: u64,
     /// Crash images recovered and checked.
     pub images: u64,
-    /// Of them, after a process was killed and the image opened again.
-    pub after_kill: u64,
+    /// Processes that were killed, or had the power cut, before the next one.
+    pub crashes: u64,
     /// Points restored and compared byte by byte.
     pub restores: u64,
     /// Errors injected.
     pub errors: u64,
     /// Operations that happened after their future was dropped.
     pub late: u64,
+    /// What was done to the media and the processes.
+    pub harms: Harms,
     /// Granules marked that nobody wrote, over all images without a doubt: writes under way.
     pub excess: u64,
 }
@@ -67,10 +72,11 @@ impl Count {
     pub fn add(&mut self, other: Self) {
         self.cases += other.cases;
         self.images += other.images;
-        self.after_kill += other.after_kill;
+        self.crashes += other.crashes;
         self.restores += other.restores;
         self.errors += other.errors;
         self.late += other.late;
+        self.harms.add(&other.harms);
         self.excess += other.excess;
     }
 }
@@ -82,39 +88,36 @@ pub(crate) struct Media {
     pub(crate) target: Medium,
 }
 
-/// Runs the case `seed`.
-///
-/// # Panics
-///
-/// If a promise is broken; the message says which, and the last line how to see it again.
-pub fn run_case(seed: u64) -> Count {
-    let replay = Replay(seed);
-    let mut rng = Rng::with_seed(seed);
-    let model = RefCell::new(Model::new());
-    let media = set_up(rng.u64(..));
-    let mut count = Count { cases: 1, ..Count::default() };
-    let killed = phase::run(&media, &model, (rng.u64(..), true), &mut count);
-    if let Some(media) = killed {
-        model.borrow_mut().process_died(media.source.has_lost(DATA));
-        let again = phase::run(&media, &model, (rng.u64(..), false), &mut count);
-        assert!(again.is_none(), "the second process is not killed");
+impl Media {
+    /// Both as they are now, with what is under way.
+    pub(crate) fn of(source: &Disk, target: &Disk) -> Self {
+        Self { source: source.snapshot(), target: target.snapshot() }
     }
-    drop(replay);
-    count
-}
 
-/// Says how to see a failure again, if there is one.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() && cfg!(not(qbm_mutants)) {
-            eprintln!("replay: QBM_SEED={} cargo run --release -p qbm-sim -- --cases 1", self.0);
+    /// What a power loss leaves of them.
+    pub(crate) fn power_loss(
+        &self,
+        (of_source, of_target): (Loss, Loss),
+        rng: &mut Rng,
+        count: &mut Count,
+    ) -> Self {
+        Self {
+            source: self.source.power_loss(of_source, rng, &mut count.harms),
+            target: self.target.power_loss(of_target, rng, &mut count.harms),
         }
     }
 }
 
-/// What [`set_up`] makes, once for all cases in which nothing is drawn before.
+/// Runs the case `seed`.
+///
+/// # Panics
+///
+/// If a promise is broken; the message says which.
+pub fn run_case(seed: u64) -> Count {
+    Case::draw(seed).run()
+}
+
+/// Where every case begins.
 fn begun() -> &'static Media {
     static BEGUN: OnceLock<Media> = OnceLock::new();
     BEGUN.get_or_init(|| set_up(0))

@@ -196,6 +196,30 @@ impl Model {
         }
     }
 
+    /// The power was cut, and left `contents`: what is there now is durable, and whatever was under way
+    /// is over. The bytes that a torn resize added or was to cut off may go yet.
+    pub(crate) fn power_was_cut(&mut self, contents: &[u8]) {
+        let now = self.tick();
+        let settled = self.torn_from.min(contents.len());
+        let with_byte = self.versions_by_byte();
+        for (seen, byte) in self.visible.iter_mut().zip(&contents[..settled]) {
+            *seen &= with_byte[usize::from(*byte)];
+        }
+        let is_settled = |version: &&mut Version| version.granules.end * GRANULE <= settled;
+        for version in self.versions.iter_mut().filter(is_settled) {
+            // A resize has no granules, and may have been torn.
+            if !version.granules.is_empty() {
+                version.acknowledged.get_or_insert(now);
+            }
+        }
+        self.flushed = now;
+    }
+
+    /// An image was opened that has `size` bytes.
+    pub(crate) fn opened(&mut self, size: u64) {
+        self.size = usize::try_from(size).expect("a small disk");
+    }
+
     /// The bitmap `name` is relative to `contents` from now on. It began to record at `since`, so
     /// it may have marks for what was not acknowledged by then.
     pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8], since: u64) {
@@ -258,13 +282,20 @@ impl Model {
         (certain.filter(|name| !uncertain.contains(name)).collect(), uncertain)
     }
 
+    /// For each byte the versions that have it, as bits.
+    fn versions_by_byte(&self) -> [u64; 256] {
+        let mut versions = [0; 256];
+        for (index, version) in self.versions.iter().enumerate() {
+            versions[usize::from(version.byte)] |= 1 << index;
+        }
+        versions
+    }
+
     /// P3: every byte of `contents` is one that a write put there and no flushed write has hidden.
     pub(crate) fn check_contents(&self, contents: &[u8]) -> Result<(), String> {
+        let with_byte = self.versions_by_byte();
         for (offset, (byte, seen)) in contents.iter().zip(&self.visible).enumerate() {
-            let may = |(index, version): (usize, &Version)| {
-                seen >> index & 1 == 1 && version.byte == *byte
-            };
-            if !self.versions.iter().enumerate().any(may) {
+            if with_byte[usize::from(*byte)] & seen == 0 {
                 return Err(format!("P3: byte {offset} is {byte}, which a flush had hidden"));
             }
         }

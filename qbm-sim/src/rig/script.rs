@@ -20,12 +20,18 @@ use crate::{Disk, Fault, Loss, SimDirectory, SimHost};
 pub enum Step {
     /// Something is done to the image, if it is open.
     Do(Operation),
-    /// A call is going to fail.
+    /// A call to the disk of the image is going to fail.
     Fail(Fault),
+    /// A call to the disk of the backups is going to fail.
+    FailTarget(Fault),
+    /// No call is going to fail that has not failed yet.
+    Calm,
     /// The power is cut in a copy, and what is left of it checked.
     PowerLoss(Loss),
     /// The process is killed, and another one opens the image.
     Kill,
+    /// The process is killed, and a call of the next one is going to fail.
+    KillAndFail(Fault),
     /// The image is closed and opened again.
     Reopen,
 }
@@ -38,7 +44,7 @@ pub enum Step {
 /// If a promise is broken; the message says which.
 pub fn run_script(steps: impl IntoIterator<Item = Step>, seed: u64) -> Count {
     let mut count = Count { cases: 1, ..Count::default() };
-    let mut life = Life::begin(begun(), Rng::with_seed(seed));
+    let mut life = Life::begin(begun(), None, Rng::with_seed(seed));
     let model = RefCell::new(Model::new());
     for step in steps {
         life.step(step, &model, &mut count);
@@ -47,6 +53,7 @@ pub fn run_script(steps: impl IntoIterator<Item = Step>, seed: u64) -> Count {
         life.close(&model);
     }
     life.check(Loss::Everything, &model, &mut count);
+    life.end(&mut count);
     count
 }
 
@@ -61,12 +68,14 @@ struct Life {
 }
 
 impl Life {
-    fn begin(media: &Media, mut rng: Rng) -> Self {
+    fn begin(media: &Media, fault: Option<Fault>, mut rng: Rng) -> Self {
         let source = Disk::immediate(media.source.clone(), rng.u64(..));
         let target = Disk::immediate(media.target.clone(), rng.u64(..));
         let host: Arc<dyn Host> = Arc::new(SimHost::new(rng.u64(..)));
-        let image = now(open(&source, &host)).expect("no error was injected yet");
-        Self { source, target, host, image: Some(image), rng }
+        fault.into_iter().for_each(|fault| source.inject(fault));
+        let image = now(open(&source, &host)).ok();
+        assert!(image.is_some() || fault.is_some(), "P4: open: no error was injected yet");
+        Self { source, target, host, image, rng }
     }
 
     fn step(&mut self, step: Step, model: &RefCell<Model>, count: &mut Count) {
@@ -77,14 +86,11 @@ impl Life {
                 now(perform(Site { image, disk, target, host, model }, operation));
             }
             Step::Fail(fault) => self.source.inject(fault),
+            Step::FailTarget(fault) => self.target.inject(fault),
+            Step::Calm => [&self.source, &self.target].into_iter().for_each(Disk::calm),
             Step::PowerLoss(loss) => self.check(loss, model, count),
-            Step::Kill => {
-                // What it leaves is in the page cache; the errors to come were those of its calls.
-                let source = self.source.kill(&mut self.rng);
-                let target = self.target.kill(&mut self.rng);
-                model.borrow_mut().process_died(source.has_lost(DATA));
-                *self = Self::begin(&Media { source, target }, self.rng.fork());
-            }
+            Step::Kill => self.kill(None, model, count),
+            Step::KillAndFail(fault) => self.kill(Some(fault), model, count),
             Step::Reopen => {
                 self.close(model);
                 self.image = now(open(&self.source, &self.host)).ok();
@@ -92,12 +98,23 @@ impl Life {
         }
     }
 
+    /// What the process leaves is in the page cache; the errors to come were those of its calls.
+    fn kill(&mut self, fault: Option<Fault>, model: &RefCell<Model>, count: &mut Count) {
+        self.end(count);
+        let source = self.source.kill(&mut self.rng);
+        let target = self.target.kill(&mut self.rng);
+        model.borrow_mut().process_died(source.has_lost(DATA));
+        *self = Self::begin(&Media { source, target }, fault, self.rng.fork());
+    }
+
+    fn end(&self, count: &mut Count) {
+        count.errors += self.source.injected().errors + self.target.injected().errors;
+    }
+
     /// Recovers what a power loss leaves, and holds it against the model.
     fn check(&mut self, loss: Loss, model: &RefCell<Model>, count: &mut Count) {
-        let media = Media {
-            source: self.source.snapshot().power_loss(loss, &mut self.rng),
-            target: self.target.snapshot().power_loss(loss, &mut self.rng),
-        };
+        let media = Media::of(&self.source, &self.target);
+        let media = media.power_loss((loss, loss), &mut self.rng, count);
         check::recovered(&media, &model.borrow(), self.rng.u64(..), count);
     }
 

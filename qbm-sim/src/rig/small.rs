@@ -144,13 +144,10 @@ impl Cuts<'_> {
 
     /// Cuts the power in copies, once for each thing that it may leave.
     fn cut(&mut self, count: &mut Count) {
-        let (source, target) = (self.source.snapshot(), self.target.snapshot());
+        let before = Media::of(self.source, self.target);
         let mut check = |of_source: Loss, of_target: Loss, seed: u64| {
             let mut rng = Rng::with_seed(seed);
-            let media = Media {
-                source: source.power_loss(of_source, &mut rng),
-                target: target.power_loss(of_target, &mut rng),
-            };
+            let media = before.power_loss((of_source, of_target), &mut rng, count);
             let model = self.model.borrow();
             let mut hasher = DefaultHasher::new();
             (model.time(), media.source.contents(), media.target.contents()).hash(&mut hasher);
@@ -158,12 +155,12 @@ impl Cuts<'_> {
                 check::recovered(&media, &model, seed, count);
             }
         };
-        for of_source in parts(source.pending()) {
-            for of_target in parts(target.pending()) {
+        for of_source in parts(before.source.pending()) {
+            for of_target in parts(before.target.pending()) {
                 check(of_source, of_target, 0);
             }
         }
-        if source.pending() + target.pending() > 0 {
+        if before.source.pending() + before.target.pending() > 0 {
             for grain in [Grain::Byte, Grain::Sector, Grain::Page] {
                 for seed in 0..2 {
                     check(Loss::Torn(grain), Loss::Torn(grain), seed);

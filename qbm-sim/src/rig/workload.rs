@@ -1,10 +1,9 @@
-//! Who works on the image of a case: writers, and an operator of its bitmaps and backups.
+//! Work on the image of a case: requests, and operations on its bitmaps, backups and size.
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use fastrand::Rng;
 use qbm_core::image::{BitmapAction, Outcome};
 use qbm_core::{Buffer, ByteRange, Granularity, Host, Id, Image, Persist, Unmap, backup};
 
@@ -23,18 +22,10 @@ pub(crate) struct Site<'a> {
     pub(crate) model: &'a RefCell<Model>,
 }
 
-/// Writes and flushes, `count` times.
-pub(crate) async fn write(site: Site<'_>, mut rng: Rng, count: u32) {
-    for _ in 0..count {
-        let size = site.model.borrow().size();
-        perform(site, Operation::draw_request(&mut rng, size)).await;
-    }
-}
-
-/// Changes bitmaps and makes backups, `count` times.
-pub(crate) async fn operate(site: Site<'_>, mut rng: Rng, count: u32) {
-    for turn in 0..count {
-        perform(site, Operation::draw_operator(&mut rng, turn)).await;
+/// Does all of `operations`, one after the other.
+pub(crate) async fn perform_all(site: Site<'_>, operations: Vec<Operation>) {
+    for operation in operations {
+        perform(site, operation).await;
     }
 }
 
