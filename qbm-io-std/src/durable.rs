@@ -10,7 +10,9 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::transfer;
 
 /// Whether a sync of one file has failed.
 #[derive(Debug, Default)]
@@ -55,11 +57,11 @@ impl Durable {
     /// Writes `bytes` at `offset`; they are durable when it returns.
     pub(crate) fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.latch(|| match write_through(file, bytes, offset) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                file.write_all_at(bytes, offset)?;
+            Err(error) if is_missing(&error) => {
+                transfer::write(bytes, offset, |part, offset| file.write_at(part, offset))?;
                 file.sync_data()
             }
-            result => Ok(result?),
+            result => result,
         })
     }
 
@@ -70,19 +72,17 @@ impl Durable {
 }
 
 /// `pwritev2` with `RWF_DSYNC`, until all is written.
-fn write_through(file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        let slices = [IoSlice::new(bytes)];
-        let flags = ReadWriteFlags::DSYNC;
-        match retry_on_intr(|| rustix::io::pwritev2(file, &slices, offset, flags))? {
-            0 => return Err(Errno::NOSPC),
-            written => {
-                bytes = &bytes[written..];
-                offset += written as u64;
-            }
-        }
-    }
-    Ok(())
+fn write_through(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    transfer::write(bytes, offset, |part, offset| {
+        let slices = [IoSlice::new(part)];
+        Ok(rustix::io::pwritev2(file, &slices, offset, ReadWriteFlags::DSYNC)?)
+    })
+}
+
+/// Whether the kernel or file system does not know such writes.
+fn is_missing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::OPNOTSUPP, Errno::NOSYS].iter().any(|known| errno == Some(known.raw_os_error()))
 }
 
 #[cfg(test)]

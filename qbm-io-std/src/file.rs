@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::durable::Durable;
 use crate::gate::open;
 use crate::lock::Locks;
-use crate::zeroes;
+use crate::{transfer, zeroes};
 
 /// An open regular file or block device.
 ///
@@ -112,24 +112,15 @@ impl Drop for StdFile {
 
 impl Storage for StdFile {
     async fn read_at(&self, offset: u64, mut buffer: Buffer) -> io::Result<Buffer> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => {
-                    buffer[filled..].fill(0);
-                    break;
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        transfer::read(&mut buffer, offset, |part, offset| self.file.read_at(part, offset))?;
         Ok(buffer)
     }
 
     async fn write_at(&self, offset: u64, buffer: Buffer, persist: Persist) -> io::Result<Buffer> {
         match persist {
-            Persist::Later => self.file.write_all_at(&buffer, offset)?,
+            Persist::Later => {
+                transfer::write(&buffer, offset, |part, offset| self.file.write_at(part, offset))?;
+            }
             Persist::Now => self.durable.write(&self.file, &buffer, offset)?,
         }
         Ok(buffer)

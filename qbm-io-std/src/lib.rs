@@ -13,6 +13,7 @@ mod gate;
 mod holder;
 mod host;
 mod lock;
+mod transfer;
 mod zeroes;
 
 pub use directory::{StdDirectory, split};

@@ -8,6 +8,8 @@ use qbm_core::{ByteRange, Unmap};
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::transfer;
+
 /// Block devices zero only whole logical blocks by themselves; no known one has larger blocks.
 const BLOCK: u64 = 4096;
 
@@ -69,7 +71,7 @@ fn write_plain(file: &File, start: u64, end: u64) -> io::Result<()> {
     let mut offset = start;
     while offset < end {
         let count = usize::try_from(end - offset).map_or(ZEROES.len(), |n| n.min(ZEROES.len()));
-        file.write_all_at(&ZEROES[..count], offset)?;
+        transfer::write(&ZEROES[..count], offset, |part, offset| file.write_at(part, offset))?;
         offset += count as u64;
     }
     Ok(())
