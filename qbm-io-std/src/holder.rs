@@ -10,16 +10,16 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-/// Who holds `byte` of `file` by another handle than this one.
-pub(crate) fn describe(file: &File, byte: u8) -> String {
-    match find(file, byte) {
+/// Who holds a lock, as far as it was found.
+pub(crate) fn describe(holder: Option<u32>) -> String {
+    match holder {
         Some(pid) => format!("in use by {}", process(pid)),
         None => "in use by another process".to_owned(),
     }
 }
 
-/// The process with the lowest number that holds `byte` of `file`.
-fn find(file: &File, byte: u8) -> Option<u32> {
+/// The process with the lowest number that holds `byte` of `file` by another handle than this one.
+pub(crate) fn find(file: &File, byte: u8) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let which = (metadata.dev(), metadata.ino());
     let own = (std::process::id(), file.as_raw_fd().to_string());
