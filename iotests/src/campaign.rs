@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use qbm_cli::aio::Aio;
 use qbm_cli::drill::Site;
 use qbm_cli::drill::judge::Tally;
 
@@ -27,7 +28,9 @@ pub fn kill(count: u32, seed: Seed) -> Tally {
     let mut site = Site::prepare(folder.path(), DISK, seed.0).expect("a site");
     let mut random = seed.random();
     for round in 1..=count {
-        let writer = site.spawn(qbm()).expect("a writer");
+        // Whatever one leaves, the other has to recover.
+        let aio = if round % 4 == 0 { Aio::IoUring } else { Aio::Threads };
+        let writer = site.spawn(qbm(), aio).expect("a writer");
         live(&mut random);
         let judged = writer.kill().and_then(|testament| site.judge(&testament));
         check(&site, judged, &format!("kill {round}, QBM_SEED={seed}"));
@@ -52,7 +55,8 @@ pub fn power_cut(count: u32, seed: Seed) -> Tally {
         // The site itself must survive the first cut.
         sync(&disk);
         for round in 1..=cuts {
-            let writer = site.spawn(qbm()).expect("a writer");
+            let aio = if round % 4 == 0 { Aio::IoUring } else { Aio::Threads };
+            let writer = site.spawn(qbm(), aio).expect("a writer");
             live(&mut random);
             let testament = writer.cut_off(|| disk.cut_power()).expect("a dead writer");
             disk.restart();

@@ -9,9 +9,8 @@ use clap::ValueEnum;
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Disk, Lock, Storage};
-use qbm_io_std::{StdDirectory, StdFile};
 
-use crate::open::{FileImage, GateArgs};
+use crate::open::{DiskFile, FileDirectory, FileImage, GateArgs, open_file};
 
 /// How a disk is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,7 +29,7 @@ pub enum OpenDisk {
         /// Its path, for messages.
         name: String,
         /// Itself.
-        file: StdFile,
+        file: DiskFile,
         /// Its length in bytes.
         size: u64,
     },
@@ -55,7 +54,7 @@ impl OpenDisk {
             return Ok(Self::Image(Box::new(gate.image(path, options)?)));
         }
         let name = path.display().to_string();
-        let file = StdFile::open_operator(path, access).with_context(|| name.clone())?;
+        let file = open_file(path, access).with_context(|| name.clone())?;
         let lock = match access {
             Access::Read => Lock::Read,
             Access::Write => Lock::Write,
@@ -68,7 +67,7 @@ impl OpenDisk {
     }
 
     /// The disk, to be read and written.
-    pub fn disk(&self) -> Disk<'_, StdDirectory> {
+    pub fn disk(&self) -> Disk<'_, FileDirectory> {
         match self {
             Self::Raw { name, file, size } => Disk::File { name, file, size: *size },
             Self::Image(image) => Disk::Image(image),

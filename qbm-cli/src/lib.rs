@@ -7,6 +7,7 @@
 #[macro_use]
 mod printing;
 
+pub mod aio;
 pub mod commands;
 pub mod disk;
 pub mod drill;

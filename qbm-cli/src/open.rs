@@ -1,5 +1,6 @@
 //! Opening what the command line names.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +10,19 @@ use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Error, Host, Image};
 use qbm_io_std::{GatePolicy, StdDirectory, StdFile, StdHost, split};
+use qbm_io_uring::{UringDirectory, UringFile};
 
+use crate::aio::Aio;
 use crate::disk::{DiskFormat, OpenDisk};
 
+/// A directory of files, used in either way of [`Aio`].
+pub type FileDirectory = UringDirectory;
+
+/// A file, used in either way of [`Aio`].
+pub type DiskFile = UringFile;
+
 /// An image on files.
-pub type FileImage = Image<StdDirectory>;
+pub type FileImage = Image<FileDirectory>;
 
 /// Which files may be opened beyond those in the image's directory.
 #[derive(Args, Clone, Debug, Default)]
@@ -80,6 +89,15 @@ pub fn host() -> Arc<dyn Host> {
     Arc::new(StdHost)
 }
 
+/// Opens a file that the operator has named.
+///
+/// # Errors
+///
+/// As for [`StdFile::open_operator`].
+pub fn open_file(path: &Path, access: Access) -> io::Result<DiskFile> {
+    Ok(UringFile::without_rings(StdFile::open_operator(path, access)?))
+}
+
 impl GateArgs {
     /// What the command line and the allow files let a descriptor name.
     ///
@@ -102,8 +120,13 @@ impl GateArgs {
     /// # Errors
     ///
     /// If it cannot be opened.
-    pub fn directory(&self, path: &Path) -> anyhow::Result<StdDirectory> {
-        StdDirectory::open(path, self.policy()?).with_context(|| path.display().to_string())
+    pub fn directory(&self, path: &Path) -> anyhow::Result<FileDirectory> {
+        self.directory_by(Aio::default(), path)
+    }
+
+    fn directory_by(&self, aio: Aio, path: &Path) -> anyhow::Result<FileDirectory> {
+        let directory = StdDirectory::open(path, self.policy()?);
+        Ok(aio.over(directory.with_context(|| path.display().to_string())?))
     }
 
     /// Opens the image with the descriptor `path`.
@@ -112,7 +135,24 @@ impl GateArgs {
     ///
     /// As for [`Image::open`].
     pub fn image(&self, path: &Path, options: OpenOptions<StdFile>) -> anyhow::Result<FileImage> {
-        let (directory, name) = self.place(path)?;
+        self.image_by(Aio::default(), path, options)
+    }
+
+    /// Opens the image with the descriptor `path`, to be used by `aio`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open`].
+    pub fn image_by(
+        &self,
+        aio: Aio,
+        path: &Path,
+        options: OpenOptions<StdFile>,
+    ) -> anyhow::Result<FileImage> {
+        let (directory, name) = self.place_by(aio, path)?;
+        let OpenOptions { access, data, shared } = options;
+        let data = data.map(|file| directory.adopt(file));
+        let options = OpenOptions { access, data, shared };
         Ok(block_on(Image::open(directory, &name, options, host()))?)
     }
 
@@ -121,9 +161,13 @@ impl GateArgs {
     /// # Errors
     ///
     /// If the path has no file name, or its directory cannot be opened.
-    pub fn place(&self, path: &Path) -> anyhow::Result<(StdDirectory, String)> {
+    pub fn place(&self, path: &Path) -> anyhow::Result<(FileDirectory, String)> {
+        self.place_by(Aio::default(), path)
+    }
+
+    fn place_by(&self, aio: Aio, path: &Path) -> anyhow::Result<(FileDirectory, String)> {
         let (directory, name) = split(path).with_context(|| path.display().to_string())?;
-        Ok((self.directory(&directory)?, name))
+        Ok((self.directory_by(aio, &directory)?, name))
     }
 }
 
@@ -134,9 +178,18 @@ impl ImageArgs {
     ///
     /// As for [`Image::open`].
     pub fn open(&self, access: Access, shared: bool) -> anyhow::Result<FileImage> {
+        self.open_by(Aio::default(), access, shared)
+    }
+
+    /// Opens the image as [`open`](Self::open) does, to be used by `aio`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open`].
+    pub fn open_by(&self, aio: Aio, access: Access, shared: bool) -> anyhow::Result<FileImage> {
         self.refuse_raw()?;
-        let data = self.data(access)?;
-        self.gate.image(&self.image, OpenOptions { access, data, shared })
+        let data = self.std_data(access)?;
+        self.gate.image_by(aio, &self.image, OpenOptions { access, data, shared })
     }
 
     /// The directory of the descriptor, and its name there.
@@ -144,7 +197,7 @@ impl ImageArgs {
     /// # Errors
     ///
     /// As for [`GateArgs::place`].
-    pub fn place(&self) -> anyhow::Result<(StdDirectory, String)> {
+    pub fn place(&self) -> anyhow::Result<(FileDirectory, String)> {
         self.refuse_raw()?;
         self.gate.place(&self.image)
     }
@@ -175,7 +228,11 @@ impl ImageArgs {
     /// # Errors
     ///
     /// If it cannot be opened.
-    pub fn data(&self, access: Access) -> anyhow::Result<Option<StdFile>> {
+    pub fn data(&self, access: Access) -> anyhow::Result<Option<DiskFile>> {
+        Ok(self.std_data(access)?.map(UringFile::without_rings))
+    }
+
+    fn std_data(&self, access: Access) -> anyhow::Result<Option<StdFile>> {
         let open = |path: &PathBuf| {
             StdFile::open_operator(path, access).with_context(|| path.display().to_string())
         };

@@ -10,10 +10,9 @@ use qbm_core::copy::{Copying, Progress, Writing, copy};
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions};
 use qbm_core::{Access, Directory, Disk, Lock, Storage};
-use qbm_io_std::{StdDirectory, StdFile};
 
 use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::{GateArgs, host};
+use crate::open::{DiskFile, FileDirectory, GateArgs, host, open_file};
 
 /// What a copy goes to.
 #[derive(Debug)]
@@ -26,14 +25,14 @@ pub struct Target {
 /// A new disk that has its name only at the end. When it is dropped before that, it is removed.
 #[derive(Debug)]
 struct Naming {
-    directory: StdDirectory,
+    directory: FileDirectory,
     /// The name that it is to have.
     name: String,
     /// The name that its bytes have: of a raw disk until it is whole, of an image's data for good.
     file: String,
     format: DiskFormat,
     /// The file that has the name now. Its lock keeps others from it until it is replaced.
-    _replaced: Option<StdFile>,
+    _replaced: Option<DiskFile>,
     named: bool,
 }
 
@@ -56,7 +55,7 @@ impl Target {
         let (file, replaced) = match format {
             DiskFormat::Raw => {
                 let there = there(path)?;
-                if there.as_ref().is_some_and(StdFile::is_block_device) {
+                if there.as_ref().is_some_and(DiskFile::is_block_device) {
                     return Self::open(gate, (path, format), size);
                 }
                 (format!("{name}.{}.tmp", host().fresh_id()), there)
@@ -98,7 +97,7 @@ impl Target {
     }
 
     /// The disk to write to.
-    pub fn disk(&self) -> Disk<'_, StdDirectory> {
+    pub fn disk(&self) -> Disk<'_, FileDirectory> {
         self.disk.disk()
     }
 
@@ -118,7 +117,7 @@ impl Target {
     /// Any error of either side.
     pub fn fill(
         &self,
-        parts: &[(Disk<'_, StdDirectory>, Copying)],
+        parts: &[(Disk<'_, FileDirectory>, Copying)],
         show: &mut dyn FnMut(Progress),
     ) -> anyhow::Result<()> {
         let total = parts.iter().map(|(_, copying)| copying.from.length()).sum();
@@ -152,7 +151,7 @@ impl Target {
 
 impl Naming {
     /// Gives the disk in `data`, which is durable, its name.
-    fn take(&mut self, data: StdFile) -> anyhow::Result<()> {
+    fn take(&mut self, data: DiskFile) -> anyhow::Result<()> {
         match self.format {
             DiskFormat::Raw => block_on(async {
                 self.directory.rename(&self.file, &self.name).await?;
@@ -184,8 +183,8 @@ impl Drop for Naming {
 }
 
 /// The raw disk that is at `path` already, locked.
-fn there(path: &Path) -> anyhow::Result<Option<StdFile>> {
-    let opened = match StdFile::open_operator(path, Access::Write) {
+fn there(path: &Path) -> anyhow::Result<Option<DiskFile>> {
+    let opened = match open_file(path, Access::Write) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened,
     };

@@ -10,7 +10,6 @@
 //!   pages, and a direct write drops them. At the same time it does not: a page written out late would
 //!   undo a direct write to another part of it.
 
-use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -41,8 +40,9 @@ pub struct UringFile(Arc<Files>);
 pub(crate) struct Files {
     std: StdFile,
     rings: bool,
-    /// `None` where all goes through the page cache.
-    direct: Option<File>,
+    /// `None` where all goes through the page cache. It has the locks: a killed process leaves them to
+    /// its operations until they are done, so that none of them comes after another program's.
+    direct: Option<StdFile>,
     /// Held shared while a direct write is started, and alone while the page cache is written to.
     gate: RwLock<()>,
     /// Direct writes under way, in any ring.
@@ -62,12 +62,17 @@ impl UringFile {
         Self::with(file, false, None)
     }
 
+    /// Whether it is a block device.
+    pub fn is_block_device(&self) -> bool {
+        self.0.std.is_block_device()
+    }
+
     /// Whether whole pages go past the page cache.
     pub fn is_direct(&self) -> bool {
         self.0.direct.is_some()
     }
 
-    fn with(std: StdFile, rings: bool, direct: Option<File>) -> Self {
+    fn with(std: StdFile, rings: bool, direct: Option<StdFile>) -> Self {
         let (gate, writes) = (RwLock::default(), AtomicUsize::new(0));
         Self(Arc::new(Files { std, rings, direct, gate, writes }))
     }
@@ -118,12 +123,14 @@ impl UringFile {
 }
 
 impl Files {
-    pub(crate) fn descriptor_for(&self, call: Call) -> BorrowedFd<'_> {
-        match (call, &self.direct) {
-            (Call::Read | Call::Write(_), Some(direct)) => direct.as_fd(),
-            // The one that the page cache is written by: it is told of every failed writeback.
-            _ => self.std.as_fd(),
-        }
+    /// What rings use, and what has the locks.
+    fn in_rings(&self) -> &StdFile {
+        self.direct.as_ref().unwrap_or(&self.std)
+    }
+
+    /// What the kernel is told to use.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.in_rings().as_fd()
     }
 
     /// A ring has got an operation.
@@ -155,11 +162,11 @@ impl Files {
 
 /// Opens `file` once more, for direct transfers: by its descriptor, so that it is the same file
 /// whatever has become of its name.
-fn open_directly(file: &StdFile) -> io::Result<File> {
+fn open_directly(file: &StdFile) -> io::Result<StdFile> {
     let mode = fcntl_getfl(file)? & OFlags::RWMODE;
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let flags = mode | OFlags::DIRECT | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    StdFile::from_file(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// Whether a direct transfer can move `buffer`. Pages, since the page cache has no smaller unit, and
@@ -258,7 +265,7 @@ impl Storage for UringFile {
     }
 
     async fn lock(&self, lock: Lock) -> io::Result<()> {
-        self.0.std.lock(lock).await
+        self.0.in_rings().lock(lock).await
     }
 
     fn limits(&self) -> Limits {

@@ -136,7 +136,7 @@ fn entry(operation: &mut Operation) -> squeue::Entry {
     let bytes = buffer.as_deref_mut().unwrap_or_default();
     let length = u32::try_from(bytes.len()).map_or(MOST_BYTES, |length| length.min(MOST_BYTES));
     let address = bytes.as_mut_ptr();
-    let file = types::Fd(file.descriptor_for(*call).as_raw_fd());
+    let file = types::Fd(file.descriptor().as_raw_fd());
     match *call {
         Call::Read => opcode::Read::new(file, address, length).offset(*offset).build(),
         Call::Write(persist) => {

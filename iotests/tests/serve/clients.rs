@@ -11,6 +11,10 @@ use super::{MIB, in_folder, marked, nbdsh, ours, qemu_io};
 /// file is what it makes of a plain one.
 #[test]
 fn what_qemu_io_writes_is_on_the_disk() {
+    ["threads", "io_uring"].into_iter().for_each(write_by_qemu_io);
+}
+
+fn write_by_qemu_io(aio: &str) {
     let folder = folder_with_image(16 * MIB);
     let folder = folder.path();
     fs::File::create(folder.join("plain.raw")).unwrap().set_len(16 * MIB).unwrap();
@@ -30,7 +34,7 @@ fn what_qemu_io_writes_is_on_the_disk() {
         "read -P 1 0 5000",
         "read -P 0 12M 4M",
     ];
-    let served = Served::start(folder, &["vm.qbm"]);
+    let served = Served::start(folder, &["--aio", aio, "vm.qbm"]);
     // The slow zeroes that `-n` asks for are refused, by both or by ours alone.
     let quick = commands.iter().filter(|command| !command.contains("-n")).copied();
     let quick: Vec<_> = quick.collect();

@@ -1,6 +1,7 @@
 //! `qbm serve` with the clients that people use: QEMU's tools, libnbd's, and those that go astray.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod aio;
 mod clients;
 mod crashes;
 mod places;

@@ -9,10 +9,9 @@ use futures_executor::block_on;
 use qbm_core::backup::{self, BackupOptions, BackupReport, Estimate, Kind};
 use qbm_core::descriptor::Doubt;
 use qbm_core::{Access, Granularity};
-use qbm_io_std::StdDirectory;
 use serde_json::{Value, json};
 
-use crate::open::{FileImage, ImageArgs, host};
+use crate::open::{FileDirectory, FileImage, ImageArgs, host};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 use crate::size;
@@ -109,7 +108,7 @@ fn store(args: &BackupArgs, image: &FileImage) -> anyhow::Result<(BackupReport, 
     Ok((report?, created))
 }
 
-fn open_target(args: &BackupArgs) -> anyhow::Result<StdDirectory> {
+fn open_target(args: &BackupArgs) -> anyhow::Result<FileDirectory> {
     if !args.target.exists() {
         let made = std::fs::create_dir(&args.target);
         made.with_context(|| args.target.display().to_string())?;

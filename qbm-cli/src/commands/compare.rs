@@ -7,10 +7,9 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::copy::Progress;
 use qbm_core::{Access, Buffer, ByteRange, Disk};
-use qbm_io_std::StdDirectory;
 
 use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::GateArgs;
+use crate::open::{FileDirectory, GateArgs};
 use crate::progress::Percent;
 
 /// Bytes that are compared at a time.
@@ -53,7 +52,7 @@ pub struct CompareArgs {
 }
 
 /// A disk to read.
-type FileDisk<'a> = Disk<'a, StdDirectory>;
+type FileDisk<'a> = Disk<'a, FileDirectory>;
 
 /// Runs the command.
 ///

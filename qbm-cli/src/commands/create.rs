@@ -9,9 +9,8 @@ use futures_executor::block_on;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions};
 use qbm_core::{Access, Storage};
-use qbm_io_std::StdFile;
 
-use crate::open::{GateArgs, host};
+use crate::open::{GateArgs, host, open_file};
 use crate::target::data_name;
 use crate::{output, size};
 
@@ -63,8 +62,8 @@ pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
             CreateOptions { file, data: None, size: size.unwrap_or(0), durability }
         }
         Some(path) => {
-            let data = StdFile::open_operator(&path, Access::Read)
-                .with_context(|| path.display().to_string())?;
+            let data =
+                open_file(&path, Access::Read).with_context(|| path.display().to_string())?;
             let file = name_beside(&image, &path)?;
             CreateOptions { file, data: Some(data), size: 0, durability }
         }

@@ -7,10 +7,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_executor::block_on;
 use qbm_core::backup::{self, PointEntry, Points};
-use qbm_io_std::StdDirectory;
 use serde_json::{Value, json};
 
-use crate::open::GateArgs;
+use crate::open::{FileDirectory, GateArgs};
 use crate::output::{self, Output};
 
 /// List the points of a backup target
@@ -54,7 +53,7 @@ impl PointName {
     /// # Errors
     ///
     /// If the directory cannot be read, or there is no such point.
-    pub fn find(&self, gate: &GateArgs) -> anyhow::Result<(StdDirectory, Points, PointEntry)> {
+    pub fn find(&self, gate: &GateArgs) -> anyhow::Result<(FileDirectory, Points, PointEntry)> {
         let directory = gate.directory(&self.target)?;
         let points = read(&directory, &self.target)?;
         let wanted = self.point.as_deref().unwrap_or("latest");
@@ -73,7 +72,7 @@ impl PointName {
 /// # Errors
 ///
 /// If the directory cannot be listed.
-pub fn read(directory: &StdDirectory, target: &Path) -> anyhow::Result<Points> {
+pub fn read(directory: &FileDirectory, target: &Path) -> anyhow::Result<Points> {
     let points = block_on(backup::points(directory));
     let points = points.with_context(|| target.display().to_string())?;
     for (_, error) in &points.unreadable {

@@ -10,11 +10,10 @@ use qbm_core::backup::{self, Restored};
 use qbm_core::copy::Writing;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Disk, Image, Lock, Storage};
-use qbm_io_std::StdDirectory;
 
 use super::points::PointName;
 use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::{FileImage, GateArgs, host};
+use crate::open::{FileDirectory, FileImage, GateArgs, host};
 use crate::output;
 use crate::progress::Bar;
 
@@ -107,7 +106,7 @@ fn fits(args: &RestoreArgs, point: &FileImage, size: u64) -> anyhow::Result<()> 
 
 fn copy(
     point: &FileImage,
-    sink: Disk<'_, StdDirectory>,
+    sink: Disk<'_, FileDirectory>,
     writing: Writing,
 ) -> anyhow::Result<Restored> {
     let mut bar = Bar::new("restore");

@@ -6,11 +6,10 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::ByteRange;
 use qbm_core::backup::{self, Finding, PointEntry, Points};
-use qbm_io_std::StdDirectory;
 use serde_json::{Value, json};
 
 use super::points::{PointName, read};
-use crate::open::{GateArgs, host};
+use crate::open::{FileDirectory, GateArgs, host};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 
@@ -77,7 +76,7 @@ fn chain_of(points: &Points, entry: PointEntry) -> Vec<PointEntry> {
 }
 
 fn check(
-    directory: &StdDirectory,
+    directory: &FileDirectory,
     points: &Points,
     entry: &PointEntry,
 ) -> anyhow::Result<Option<Finding>> {

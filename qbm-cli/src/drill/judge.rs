@@ -11,10 +11,9 @@ use qbm_core::copy::Writing;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions, OpenOptions};
 use qbm_core::{Access, Directory, Disk, Granularity, Image};
-use qbm_io_std::{StdDirectory, StdFile};
 
 use super::plan::{BLOCK, Deed, Life, THREADS, stamps};
-use crate::open::{FileImage, GateArgs, host};
+use crate::open::{FileDirectory, FileImage, GateArgs, host, open_file};
 
 /// The descriptor of the image under test.
 pub(super) const IMAGE: &str = "disk.qbm";
@@ -217,7 +216,7 @@ impl Judge {
         GateArgs::default().image(&self.directory.join(IMAGE), options)
     }
 
-    fn target(&self) -> anyhow::Result<StdDirectory> {
+    fn target(&self) -> anyhow::Result<FileDirectory> {
         GateArgs::default().directory(&self.directory.join(TARGET))
     }
 
@@ -226,15 +225,15 @@ impl Judge {
     }
 
     /// Restores the point `name` to the file for that.
-    fn restore(&self, target: &StdDirectory, name: &str) -> anyhow::Result<()> {
+    fn restore(&self, target: &FileDirectory, name: &str) -> anyhow::Result<()> {
         let options = OpenOptions::new(Access::Read);
         let descriptor = format!("{name}.qbm");
         let point = Image::open(target.clone(), &descriptor, options, host());
         let point = block_on(point).with_context(|| format!("opening the point {name}"))?;
         let path = self.directory.join(RESTORED);
         std::fs::File::create(&path)?.set_len(point.size())?;
-        let file = StdFile::open_operator(&path, Access::Write)?;
-        let sink: Disk<'_, StdDirectory> =
+        let file = open_file(&path, Access::Write)?;
+        let sink: Disk<'_, FileDirectory> =
             Disk::File { name: RESTORED, file: &file, size: point.size() };
         block_on(backup::restore(&point, sink, Writing::ToEmpty, &mut |_| {}))?;
         Ok(())

@@ -23,6 +23,7 @@ use serde_json::json;
 
 use self::judge::Tally;
 use self::plan::Life;
+use crate::aio::Aio;
 use crate::output::{self, Output};
 use crate::size;
 
@@ -48,6 +49,9 @@ pub struct DrillArgs {
     /// The size of the disk
     #[arg(long, default_value = "64M", value_parser = size::parse)]
     size: u64,
+    /// How the writer moves its bytes
+    #[arg(long, value_enum, default_value = "threads")]
+    aio: Aio,
     /// Keep the directory
     #[arg(long)]
     keep: bool,
@@ -129,7 +133,7 @@ fn drill(args: &DrillArgs, directory: &Path, seed: u64) -> anyhow::Result<Tally>
     // Hidden where standard error is not a terminal.
     let bar = ProgressBar::new(args.kills.into());
     for _ in 0..args.kills {
-        let writer = site.spawn(Command::new(std::env::current_exe()?))?;
+        let writer = site.spawn(Command::new(std::env::current_exe()?), args.aio)?;
         std::thread::sleep(Duration::from_millis(random.u64(..LONGEST_LIFE)));
         let testament = writer.kill()?;
         site.judge(&testament)?;
@@ -155,12 +159,12 @@ impl Site {
         Ok(Self { directory, size, seed, lives: 0, judge })
     }
 
-    /// Starts a writer with `program`, which is `qbm`.
+    /// Starts a writer with `program`, which is `qbm`, and which moves its bytes by `aio`.
     ///
     /// # Errors
     ///
     /// If it cannot be started.
-    pub fn spawn(&mut self, mut program: Command) -> anyhow::Result<Writer> {
+    pub fn spawn(&mut self, mut program: Command, aio: Aio) -> anyhow::Result<Writer> {
         self.lives += 1;
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.lives.into());
         let life = Life { number: self.lives, seed, size: self.size };
@@ -168,6 +172,7 @@ impl Site {
             .arg("drill-writer")
             .arg(&self.directory)
             .args([life.number.to_string(), life.seed.to_string()])
+            .args(["--aio", aio.name()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

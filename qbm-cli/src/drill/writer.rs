@@ -11,6 +11,7 @@ use qbm_core::{Access, Buffer, ByteRange, Persist, Unmap, backup};
 
 use super::judge;
 use super::plan::{BLOCK, Deed, Life, THREADS, stamped};
+use crate::aio::Aio;
 use crate::open::{FileImage, GateArgs, host};
 
 /// Write until killed
@@ -22,6 +23,9 @@ pub struct WriterArgs {
     number: u32,
     /// What the random choices follow
     seed: u64,
+    /// How the bytes are moved
+    #[arg(long, value_enum, default_value = "threads")]
+    aio: Aio,
 }
 
 /// Runs the command.
@@ -32,7 +36,7 @@ pub struct WriterArgs {
 pub fn run(args: &WriterArgs) -> anyhow::Result<ExitCode> {
     let gate = GateArgs::default();
     let path = args.directory.join(judge::IMAGE);
-    let image = Arc::new(gate.image(&path, OpenOptions::new(Access::Write))?);
+    let image = Arc::new(gate.image_by(args.aio, &path, OpenOptions::new(Access::Write))?);
     let life = Life { number: args.number, seed: args.seed, size: image.size() };
     let mut threads: Vec<_> = (0..THREADS)
         .map(|thread| {

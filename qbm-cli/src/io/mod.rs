@@ -12,6 +12,7 @@ use clap::Args;
 use qbm_core::Access;
 
 use self::session::{Next, Session};
+use crate::aio::Aio;
 use crate::open::ImageArgs;
 
 /// Read and write an image by the command language of qemu-io
@@ -32,6 +33,9 @@ pub struct IoArgs {
     /// Open the image for reading only
     #[arg(short, long)]
     read_only: bool,
+    /// How the bytes are moved
+    #[arg(short = 'i', long, value_enum, default_value = "threads")]
+    aio: Aio,
     /// Read it although a program has it open
     #[arg(short = 'U', long, requires = "read_only")]
     force_share: bool,
@@ -68,7 +72,7 @@ struct Tuning {
 /// says so and is the exit status; the next one runs all the same.
 pub fn run(args: &IoArgs) -> anyhow::Result<ExitCode> {
     let access = if args.read_only { Access::Read } else { Access::Write };
-    let image = args.image.open(access, args.force_share)?;
+    let image = args.image.open_by(args.aio, access, args.force_share)?;
     let mut session = Session::new(image);
     let done = if args.commands.is_empty() {
         from_input(&mut session)

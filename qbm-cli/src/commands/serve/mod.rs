@@ -18,6 +18,7 @@ use qbm_nbd::{Export, Limits, Server, Stop, Tls};
 
 use self::places::{PidFile, Place};
 use self::secrecy::Secrecy;
+use crate::aio::Aio;
 use crate::open::{FileImage, ImageArgs, naming};
 
 /// Let virtual machines and backup programs attach to an image, by NBD
@@ -37,6 +38,9 @@ pub struct ServeArgs {
     places: Places,
     #[command(flatten)]
     secrecy: Secrecy,
+    /// How the bytes are moved
+    #[arg(long, value_enum, default_value = "threads")]
+    aio: Aio,
     /// Refuse writes
     #[arg(short, long)]
     read_only: bool,
@@ -108,7 +112,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let tls = args.secrecy.read()?;
     let places = places::open(&args.places)?;
     let access = if args.read_only { Access::Read } else { Access::Write };
-    let image = args.image.open(access, false)?;
+    let image = args.image.open_by(args.aio, access, false)?;
     check_bitmaps(&image, &args.bitmap).map_err(naming(&args.image.image))?;
     // Removed when the image is closed, so that others can wait for that.
     let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
