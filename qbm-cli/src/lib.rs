@@ -45,6 +45,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Create(commands::create::CreateArgs),
+    Overlay(commands::overlay::OverlayArgs),
     Info(commands::info::InfoArgs),
     Map(commands::map::MapArgs),
     Check(commands::check::CheckArgs),
@@ -88,6 +89,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(program: Program) -> anyhow::Result<ExitCode> {
     match program.command {
         Command::Create(args) => commands::create::run(args),
+        Command::Overlay(args) => commands::overlay::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Map(args) => commands::map::run(&args),
         Command::Check(args) => commands::check::run(&args),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use qbm_core::units::MAX_SIZE;
+use qbm_core::{Granularity, units::MAX_SIZE};
 
 /// Digits of a fraction that can matter: the largest unit is 2^60, which is less than 10^19.
 const FRACTION_DIGITS: usize = 19;
@@ -34,6 +34,16 @@ impl std::error::Error for SizeError {}
 /// What is wrong with `text`.
 pub fn parse(text: &str) -> Result<u64, SizeError> {
     number(text).and_then(|size| if size > MAX_SIZE { Err(SizeError::TooLarge) } else { Ok(size) })
+}
+
+/// Reads what one bit of a bitmap stands for.
+///
+/// # Errors
+///
+/// What is wrong with `text`.
+pub fn granularity(text: &str) -> Result<Granularity, String> {
+    Granularity::from_bytes(parse(text).map_err(|error| error.to_string())?)
+        .ok_or_else(|| format!("'{text}' is not a power of two from 512 to 2G"))
 }
 
 /// Reads a number of bytes: whole in hexadecimal (`0x1000`), or decimal with an optional fraction

@@ -83,6 +83,14 @@ pub enum Error {
         /// The failure.
         what: String,
     },
+    /// The allocation bitmap could not be written, so the flush did not happen. Another may.
+    #[error("allocation bitmap '{bitmap}' could not be written, and nothing was flushed: {what}")]
+    AllocationWrite {
+        /// The bitmap.
+        bitmap: String,
+        /// The failure.
+        what: String,
+    },
     /// A sync of the data image failed earlier; what is durable is unknown until it is reopened.
     #[error("a sync of the data image has failed; reopen the image")]
     DataSyncFailed,

@@ -7,16 +7,23 @@
 macro_rules! mutants {
     (
         crashes { $($(#[$doc:meta])* $name:ident,)* }
+        allocation { $($(#[$allocation_doc:meta])* $allocation:ident,)* }
         races { $($(#[$race_doc:meta])* $race:ident,)* }
     ) => {
         /// A planted bug. docs/testing.md says which rig finds which.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum Mutant { $($(#[$doc])* $name,)* $($(#[$race_doc])* $race,)* }
+        pub enum Mutant {
+            $($(#[$doc])* $name,)*
+            $($(#[$allocation_doc])* $allocation,)*
+            $($(#[$race_doc])* $race,)*
+        }
 
         impl Mutant {
             /// Those that the crash rig must find.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// Those that the crash rig must find in overlays.
+            pub const ALLOCATION: &[Self] = &[$(Self::$allocation,)*];
             /// Those that take several threads, and that a model must find.
             pub const RACES: &[Self] = &[$(Self::$race,)*];
         }
@@ -68,6 +75,24 @@ mutants! {
         /// Two committers write the same page out of order (N6).
         TwoCommitters,
     }
+    allocation {
+        /// A flush of an overlay does not sync the data.
+        AllocationAlone,
+        /// The allocation bitmap is written before the data is synced (F7).
+        AllocationFirst,
+        /// Clusters that became complete while the data was synced count as synced (F8).
+        SnapshotLate,
+        /// The allocation bitmap is written and not synced.
+        AllocationUnsynced,
+        /// A cluster is complete before it is copied.
+        MarkBeforeCopy,
+        /// The rest of a cluster is not copied.
+        CopySkipped,
+        /// Zeroes of a cluster that is not allocated are not written.
+        ZeroesSkipped,
+        /// The first writers of a cluster do not take turns.
+        NoClaim,
+    }
     races {
         /// A mark is loaded and stored, so that one of another thread in between is lost.
         LoadThenStore,
@@ -79,6 +104,10 @@ mutants! {
         LostWakeUp,
         /// A committer does not wait for the writes of one that was dropped (N6).
         CommitUnsettled,
+        /// A cluster can be seen as complete before the next flush knows of it.
+        FreshLate,
+        /// A dropped first write of a cluster lets others at it while the medium is still at work.
+        ClaimOnDrop,
         /// A flush relies on a sync that had begun before it came.
         FlushJoins,
         /// Two syncs of the data are under way at once.

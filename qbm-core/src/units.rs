@@ -51,6 +51,16 @@ impl ByteRange {
         self.start == self.end
     }
 
+    /// What is left of the range after its first `length` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer.
+    #[must_use]
+    pub fn skip(self, length: u64) -> Self {
+        Self::new(self.start + length, self.length() - length)
+    }
+
     /// The part of the range before `end`.
     pub fn clip(self, end: u64) -> Self {
         let end = self.end.min(end);

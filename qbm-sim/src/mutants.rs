@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qbm_core::mutants::{Mutant, plant};
-use qbm_sim::rig::{Case, finding};
+use qbm_sim::rig::{Case, Subject, finding};
 
 /// The most cases that a planted bug may stay hidden for.
 const MOST_CASES: u64 = 20_000;
@@ -19,11 +19,16 @@ pub(crate) fn run(seed: u64) -> ExitCode {
     // What a case that finds something says is not wanted here.
     std::panic::set_hook(Box::new(|_| {}));
     println!("{:<24} {:>7}  finding", "planted bug", "cases");
+    let flat: &[Subject] = &[Subject::Flat];
+    let overlays: &[Subject] = &[Subject::OverShort, Subject::OverLong];
+    let all = Mutant::ALL.iter().map(|mutant| (*mutant, flat));
+    let all: Vec<_> =
+        all.chain(Mutant::ALLOCATION.iter().map(|mutant| (*mutant, overlays))).collect();
     let next = AtomicUsize::new(0);
     let survivors = AtomicUsize::new(0);
     let work = || {
-        while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (cases, finding) = hunt(*mutant, seed);
+        while let Some((mutant, subjects)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (cases, finding) = hunt(*mutant, (subjects, seed));
             survivors.fetch_add(usize::from(finding.is_none()), Ordering::Relaxed);
             let finding = finding.unwrap_or_else(|| "SURVIVES".to_owned());
             println!("{:<24} {cases:>7}  {finding}", format!("{mutant:?}"));
@@ -36,15 +41,16 @@ pub(crate) fn run(seed: u64) -> ExitCode {
         }
     });
     let survivors = survivors.into_inner();
-    println!("{} of {} planted bugs found", Mutant::ALL.len() - survivors, Mutant::ALL.len());
+    println!("{} of {} planted bugs found", all.len() - survivors, all.len());
     if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How many cases it took to find `mutant`, and what they found.
-fn hunt(mutant: Mutant, seed: u64) -> (u64, Option<String>) {
+/// How many cases of `subjects` it took to find `mutant`, and what they found.
+fn hunt(mutant: Mutant, (subjects, seed): (&[Subject], u64)) -> (u64, Option<String>) {
     let witnesses = WITNESSES.iter().filter(|(of, _)| *of == mutant).map(|(_, case)| *case);
-    let fresh = (0..MOST_CASES).map(|case| seed.wrapping_add(case));
-    for (count, case) in (1..).zip(witnesses.chain(fresh)) {
+    let fresh = (0..).map(|case| seed.wrapping_add(case));
+    let fresh = fresh.filter(|case| subjects.contains(&Subject::of_case(*case)));
+    for (count, case) in (1..=MOST_CASES).zip(witnesses.chain(fresh)) {
         plant(Some(mutant));
         let found = finding(&Case::draw(case));
         plant(None);

@@ -30,7 +30,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "NAME", default_value = "backup")]
     bitmap: String,
     /// Bytes that a bit of an added bitmap stands for
-    #[arg(short, long, value_name = "SIZE", default_value = "64k", value_parser = granularity)]
+    #[arg(short, long, value_name = "SIZE", default_value = "64k", value_parser = size::granularity)]
     granularity: Granularity,
     /// Store the whole disk
     #[arg(long, conflicts_with = "require_incremental")]
@@ -44,11 +44,6 @@ pub struct BackupArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
-}
-
-fn granularity(text: &str) -> Result<Granularity, String> {
-    Granularity::from_bytes(size::parse(text).map_err(|error| error.to_string())?)
-        .ok_or_else(|| format!("'{text}' is not a power of two from 512 to 2G"))
 }
 
 /// Runs the command.

@@ -25,7 +25,7 @@ pub struct BitmapArgs {
     /// The bitmap
     name: String,
     /// Bytes that a bit of an added bitmap stands for: a power of two, 512 to 2G [default: 64k]
-    #[arg(short, long, value_name = "SIZE", value_parser = granularity)]
+    #[arg(short, long, value_name = "SIZE", value_parser = size::granularity)]
     granularity: Option<Granularity>,
     /// Merge from bitmaps of the image IMAGE
     #[arg(short = 'b', long = "source-file", value_name = "IMAGE")]
@@ -33,11 +33,6 @@ pub struct BitmapArgs {
     /// The format of that image, for scripts of qemu-img; there is one
     #[arg(short = 'F', long = "source-format", value_parser = ["qbm"], requires = "source", hide = true)]
     _source_format: Option<String>,
-}
-
-fn granularity(text: &str) -> Result<Granularity, String> {
-    Granularity::from_bytes(size::parse(text).map_err(|error| error.to_string())?)
-        .ok_or_else(|| format!("'{text}' is not a power of two from 512 to 2G"))
 }
 
 /// What is to be done, in the order of the command line.

@@ -1,4 +1,4 @@
-//! `qbm create`: an image around a disk that is there, or with a new one.
+//! `qbm create`: an image around a disk that is there, with a new one, or over another image.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use futures_executor::block_on;
-use qbm_core::descriptor::Durability;
-use qbm_core::image::{self, CreateOptions};
-use qbm_core::{Access, Storage};
+use qbm_core::descriptor::{Durability, Format, ImageRef};
+use qbm_core::image::{self, CreateOptions, OverlayOptions};
+use qbm_core::{Access, Granularity, Storage};
 
 use crate::open::{GateArgs, host, open_file};
 use crate::target::data_name;
 use crate::{output, size};
 
-/// Create an image around an existing raw disk, or with a new one
+/// Create an image around an existing raw disk, with a new one, or over another image
 #[derive(Args, Debug)]
 pub struct CreateArgs {
     /// The descriptor to create
@@ -25,15 +25,51 @@ pub struct CreateArgs {
     /// Say nothing
     #[arg(short)]
     quiet: bool,
-    /// The size of a new disk, such as 40G
-    #[arg(value_parser = size::parse, required_unless_present = "data_file", conflicts_with = "data_file")]
+    /// The size of a new disk, such as 40G; over another image that of BASE, unless it is given
+    #[arg(value_parser = size::parse, required_unless_present_any = ["data_file", "backing"], conflicts_with = "data_file")]
     size: Option<u64>,
+    /// Show BASE where nothing has been written yet. Its name is relative to the new image, and BASE
+    /// must not be changed from then on
+    #[arg(
+        short,
+        long,
+        value_name = "BASE",
+        requires = "backing_format",
+        conflicts_with = "data_file"
+    )]
+    backing: Option<String>,
+    /// What BASE is, which is never found out by looking at it
+    #[arg(short = 'F', long, value_enum, value_name = "FORMAT", requires = "backing")]
+    backing_format: Option<FormatArg>,
+    /// What is copied from BASE at a time: a power of two, 512 to 2G
+    #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = size::granularity)]
+    cluster_size: Granularity,
     /// Track the raw disk DATA, a file or block device, which is only read
     #[arg(long, value_name = "DATA")]
     data_file: Option<PathBuf>,
     /// When marks are durable
     #[arg(long, value_enum, default_value = "exact")]
     durability: DurabilityArg,
+    #[command(flatten)]
+    gate: GateArgs,
+}
+
+/// The formats of an image that is behind another.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FormatArg {
+    /// The bytes of the disk and nothing else.
+    Raw,
+    /// An image with a descriptor.
+    Qbm,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Raw => Self::Raw,
+            FormatArg::Qbm => Self::Qbm,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -50,12 +86,20 @@ enum DurabilityArg {
 ///
 /// Why the image was not created.
 pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
-    let CreateArgs { image, size, data_file, durability, quiet, .. } = args;
+    let CreateArgs { image, size, data_file, durability, quiet, gate, cluster_size, .. } = args;
     let durability = match durability {
         DurabilityArg::Exact => Durability::Exact,
         DurabilityArg::Close => Durability::Close,
     };
-    let (directory, name) = GateArgs::default().place(&image)?;
+    if let (Some(file), Some(format)) = (args.backing, args.backing_format) {
+        let backing = ImageRef { file, format: format.into() };
+        let told = over(&gate, &image, (backing, cluster_size), (size, durability))?;
+        if !quiet {
+            println!("{told}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (directory, name) = gate.place(&image)?;
     let options = match data_file {
         None => {
             let file = data_name(&name);
@@ -80,8 +124,30 @@ pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Creates `image` over `backing`, with clusters of a size; returns what to say of it.
+///
+/// # Errors
+///
+/// Why the image was not created.
+pub fn over(
+    gate: &GateArgs,
+    image: &Path,
+    (backing, cluster): (ImageRef, Granularity),
+    (size, durability): (Option<u64>, Durability),
+) -> anyhow::Result<String> {
+    let (directory, name) = gate.place(image)?;
+    let behind = backing.file.clone();
+    let options = OverlayOptions { file: data_name(&name), backing, cluster, size, durability };
+    let size = block_on(image::create_overlay(&directory, &name, options, &*host()))?;
+    Ok(format!("Created '{}' over '{behind}', {}", image.display(), output::bytes(size)))
+}
+
 /// The name of `data` in the descriptor `image`: relative where it lies beside or below it.
-fn name_beside(image: &Path, data: &Path) -> anyhow::Result<String> {
+///
+/// # Errors
+///
+/// If it has none that a descriptor can have.
+pub fn name_beside(image: &Path, data: &Path) -> anyhow::Result<String> {
     let parent = match image.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -11,6 +11,7 @@ pub mod info;
 pub mod man;
 pub mod map;
 pub mod measure;
+pub mod overlay;
 pub mod points;
 pub mod resize;
 pub mod restore;

@@ -11,7 +11,7 @@ use crate::chain::MAX_LAYERS;
 use crate::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SegmentRef,
 };
-use crate::image::{BitmapAction, BitmapInfo, FrozenPoint, Outcome};
+use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, FrozenPoint, Outcome};
 use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
 
 /// How a backup is made.
@@ -246,7 +246,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let data = self.target.create(&raw).await.map_err(Error::io(&raw, "create"))?;
         let files = Files {
             raw,
-            bits: format!("{descriptor}.allocation.{}.bits", self.host.fresh_id()),
+            bits: format!("{descriptor}.{ALLOCATION}.{}.bits", self.host.fresh_id()),
             digests: format!("{descriptor}.{}.digests", self.host.fresh_id()),
         };
         let written = self.write_files(&files, &data, report, progress).await;
@@ -336,7 +336,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
 
 fn allocation(granularity: Granularity, file: &str, backing: ImageRef) -> Bitmap {
     Bitmap {
-        name: "allocation".to_owned(),
+        name: ALLOCATION.to_owned(),
         granularity,
         kind: BitmapKind::Allocation { backing: Some(backing) },
         segments: vec![SegmentRef { file: file.to_owned(), point: None }],

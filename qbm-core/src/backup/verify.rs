@@ -62,6 +62,7 @@ async fn look_at<T: Directory>(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Finding>> {
     let (name, data, allocation) = image.top_layer();
+    let allocation = allocation.as_deref();
     let digests = Digests::open_sound(image.directory(), &entry.point, (image.size(), allocation));
     let digests = digests.await.ok();
     let block = entry.point.block;

@@ -1,11 +1,13 @@
 //! A clean close: the image is plain version 1 again.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Image;
 use super::switch::Plan;
 use super::transaction::plan_collapse;
 use crate::mutants::{self, Mutant};
+use crate::track::clusters::Clusters;
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Identity, Result, Storage};
 
@@ -37,13 +39,13 @@ impl<D: Directory> Image<D> {
         if !plan.unions.is_empty() {
             self.switch_to(&mut control, plan).await?;
         }
-        for bitmap in &control.bitmaps {
-            let segment = &bitmap.active().segment;
-            if !self.is_named(segment).await {
+        let dirty = control.bitmaps.iter().map(|bitmap| Arc::clone(&bitmap.active().segment));
+        for segment in dirty.chain(self.clusters.as_ref().map(Clusters::segment)) {
+            if !self.is_named(&segment).await {
                 // Memory has all marks: they go on in a new file.
                 segment.poison();
             }
-            self.commit_all(segment).await?;
+            self.commit_all(&segment).await?;
         }
         // After the last sync, which may still have changed the times of the file.
         let stamp =

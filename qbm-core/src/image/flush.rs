@@ -5,8 +5,11 @@
 //! was told nothing, so there is only ever one, and its failure is known before the next begins.
 
 use super::Image;
+use crate::bits::Bits;
 use crate::mutants::{self, Mutant};
 use crate::sync::{AsyncMutex, AtomicBool, AtomicU64, Ordering};
+use crate::track::clusters::Clusters;
+use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Result, Storage};
 
 /// The syncs of a data image.
@@ -23,14 +26,16 @@ pub(super) struct Syncs {
 }
 
 impl<D: Directory> Image<D> {
-    /// Makes every write durable that was complete when the call began. The marks are already.
+    /// Makes every write durable that was complete when the call began. The marks are already; of an
+    /// overlay, the clusters that have been allocated become durable with their data.
     ///
     /// Run it to its end: a flush whose future is dropped half-way counts as failed, because
     /// nobody heard how it ended.
     ///
     /// # Errors
     ///
-    /// [`Error::DataSyncFailed`] from the first failure until the image is reopened.
+    /// [`Error::DataSyncFailed`] from the first failure until the image is reopened;
+    /// [`Error::AllocationWrite`] where a later flush may succeed.
     pub async fn flush(&self) -> Result<()> {
         if self.access == Access::Read {
             return Ok(());
@@ -53,13 +58,60 @@ impl<D: Directory> Image<D> {
         let number = syncs.begun.fetch_add(1, Ordering::AcqRel) + 1;
         // Until its end is known it counts as failed; so it does if this future is dropped.
         syncs.failed.store(true, Ordering::Release);
+        self.sync_data().await?;
+        syncs.failed.store(false, Ordering::Release);
+        if let Some(clusters) = &self.clusters {
+            self.commit_clusters(clusters).await?;
+        }
+        syncs.succeeded.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    /// Syncs the data, and settles the clusters that were complete before.
+    async fn sync_data(&self) -> Result<()> {
+        let take = || self.clusters.as_ref().and_then(Clusters::take);
+        // First: a cluster that becomes complete during the sync need not be covered by it.
+        let complete = take();
+        if mutants::planted(Mutant::AllocationFirst) {
+            self.settle_clusters(&complete);
+            self.commit_clusters(self.clusters.as_ref().expect("an overlay")).await?;
+        }
+        if mutants::planted(Mutant::AllocationAlone) {
+            self.settle_clusters(&complete);
+            return Ok(());
+        }
         if self.data().sync().await.is_err() {
+            // What was taken is forgotten: no flush succeeds any more.
             self.note_data_failure().await;
             return Err(Error::DataSyncFailed);
         }
-        syncs.failed.store(false, Ordering::Release);
-        syncs.succeeded.store(number, Ordering::Release);
+        self.settle_clusters(&complete);
+        if mutants::planted(Mutant::SnapshotLate) {
+            self.settle_clusters(&take());
+        }
         Ok(())
+    }
+
+    fn settle_clusters(&self, complete: &Option<Bits>) {
+        if let (Some(clusters), Some(complete)) = (&self.clusters, complete) {
+            clusters.settle(complete);
+        }
+    }
+
+    /// Makes the settled clusters durable. A crash before that leaves them clear, and what is behind
+    /// them shows; only then may a flush return.
+    async fn commit_clusters(&self, clusters: &Clusters<D::File>) -> Result<()> {
+        let segment = clusters.segment();
+        if segment.is_committed() {
+            return Ok(());
+        }
+        if mutants::planted(Mutant::AllocationUnsynced) {
+            write_unsynced(&segment).await.map_err(Error::io(&segment.bitmap, "write"))?;
+            return Ok(());
+        }
+        let mut lead = segment.lead().await;
+        let committed = self.commit_or_rotate(&mut lead).await;
+        committed.map_err(|what| Error::AllocationWrite { bitmap: segment.bitmap.clone(), what })
     }
 
     /// Tells the next open too: the bitmaps are then doubtful.
@@ -73,4 +125,14 @@ impl<D: Directory> Image<D> {
             })
             .await;
     }
+}
+
+/// The bug of writing the allocation bitmap without a sync.
+async fn write_unsynced<F: Storage>(segment: &Segment<F>) -> std::io::Result<()> {
+    use crate::Buffer;
+    use crate::Persist;
+    let mut bytes = [0; crate::bits::PAGE_BYTES];
+    segment.wanted.page_bytes(0, &mut bytes);
+    let page = Buffer::from_slice(&bytes[..segment.wanted.page_len(0)]);
+    segment.file().file.write_at(0, page, Persist::Later).await.map(drop)
 }

@@ -35,9 +35,15 @@ impl<D: Directory> Image<D> {
     /// of [`flush`](Self::flush).
     pub async fn write(&self, offset: u64, buffer: Buffer, persist: Persist) -> Result<Buffer> {
         let ticket = self.enter(offset, buffer.len() as u64).await?;
-        let written = self.data().write_at(offset, buffer, Persist::Later).await;
-        ticket.leave();
-        let buffer = written.map_err(Error::io(self.chain.data_name(), "write"))?;
+        let range = ByteRange::new(offset, buffer.len() as u64);
+        let buffer = if self.is_allocated(range) {
+            let written = self.data().write_at(offset, buffer, Persist::Later).await;
+            ticket.leave();
+            written.map_err(Error::io(self.chain.data_name(), "write"))?
+        } else {
+            ticket.leave();
+            Box::pin(self.first_write(offset, buffer)).await?
+        };
         if persist == Persist::Now {
             // Not by a durable write: its failure could go unseen beside a flush (see `flush`).
             Box::pin(self.flush()).await?;
@@ -52,6 +58,10 @@ impl<D: Directory> Image<D> {
     /// As for [`write`](Self::write).
     pub async fn write_zeroes(&self, range: ByteRange, unmap: Unmap) -> Result<()> {
         let ticket = self.enter(range.start(), range.length()).await?;
+        if !self.is_allocated(range) {
+            ticket.leave();
+            return Box::pin(self.first_zeroes(range, unmap)).await;
+        }
         let written = self.data().write_zeroes(range, unmap).await;
         ticket.leave();
         written.map_err(Error::io(self.chain.data_name(), "write zeroes"))
@@ -64,6 +74,10 @@ impl<D: Directory> Image<D> {
     /// As for [`write`](Self::write).
     pub async fn discard(&self, range: ByteRange) -> Result<()> {
         let ticket = self.enter(range.start(), range.length()).await?;
+        if !self.is_allocated(range) {
+            ticket.leave();
+            return Box::pin(self.first_discard(range)).await;
+        }
         let discarded = self.data().discard(range).await;
         ticket.leave();
         discarded.map_err(Error::io(self.chain.data_name(), "discard"))
@@ -76,7 +90,7 @@ impl<D: Directory> Image<D> {
     }
 
     /// Steps W1 to W3 of a write: a ticket first, then marks that are durable.
-    async fn enter(&self, offset: u64, length: u64) -> Result<Ticket<D::File>> {
+    pub(super) async fn enter(&self, offset: u64, length: u64) -> Result<Ticket<D::File>> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);
         }

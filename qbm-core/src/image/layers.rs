@@ -1,8 +1,11 @@
 //! Opening the data image and what is behind it.
 
+use std::sync::Arc;
+
 use crate::bits::Bits;
 use crate::chain::{Allocation, Chain, Layer, MAX_LAYERS};
 use crate::descriptor::{BitmapKind, Descriptor, Format, ImageRef, MAX_DESCRIPTOR_BYTES};
+use crate::track::segment::SegmentFile;
 use crate::units::MAX_SIZE;
 use crate::{Access, Directory, Error, Lock, Result, Storage, directory as names};
 
@@ -21,48 +24,125 @@ pub(super) async fn read_descriptor<D: Directory>(
     Ok((descriptor, file))
 }
 
-/// Opens what is behind `top`, the data image of `descriptor`, for reading.
+/// The layers of an image, and the allocation bitmap's file where it is open for writing.
+pub(super) struct Opened<F> {
+    pub(super) chain: Chain<F>,
+    pub(super) allocation: Option<SegmentFile<F>>,
+}
+
+/// Opens the allocation bitmap of `descriptor`, whose data image is `data`, and what is behind it.
 ///
 /// `uses` has the files of the top layer, and gets those behind it.
 pub(super) async fn open_chain<D: Directory>(
     directory: &D,
     (name, descriptor): (&str, &Descriptor),
-    top: D::File,
-    lock: Option<Lock>,
+    data: D::File,
+    (access, lock): (Access, Option<Lock>),
     uses: &mut Uses,
-) -> Result<Chain<D::File>> {
-    let mut layers = Vec::new();
-    let mut next = Some((name.to_owned(), descriptor.clone(), Some(top)));
-    while let Some((name, descriptor, data)) = next.take() {
-        if layers.len() == MAX_LAYERS {
-            let what = format!("more than {MAX_LAYERS} images are behind each other");
-            return Err(Error::unusable(&name, what));
-        }
-        let file = beside(&name, &descriptor.image.file);
-        let data = match data {
-            Some(data) => data,
-            None => open_locked(directory, &file, lock, uses).await?,
-        };
-        let size = size_of(&file, &data).await?;
-        let top = (name.as_str(), &descriptor);
-        let allocation = load_allocation(directory, top, (size, lock), uses).await?;
-        layers.push(Layer { name: file, data, size, allocation });
-        let Some(backing) = backing_of(&descriptor) else { break };
+) -> Result<Opened<D::File>> {
+    let top = (name, descriptor);
+    let (layer, allocation) = open_layer(directory, top, data, (access, lock), uses).await?;
+    let mut layers = vec![layer];
+    if let Some(backing) = backing_of(descriptor) {
+        open_behind(directory, (name, backing), (access, lock), (&mut layers, uses)).await?;
+    }
+    Ok(Opened { chain: Chain::new(layers), allocation })
+}
+
+/// Appends to `layers` the image `backing` of the descriptor `name`, and what is behind that, all for
+/// reading. `access` is what the top layer is for.
+pub(super) async fn open_behind<D: Directory>(
+    directory: &D,
+    (name, backing): (&str, &ImageRef),
+    (access, lock): (Access, Option<Lock>),
+    (layers, uses): (&mut Vec<Layer<D::File>>, &mut Uses),
+) -> Result<()> {
+    let lock = lock.map(|_| Lock::Read);
+    let mut next = Some((name.to_owned(), backing.clone()));
+    while let Some((name, backing)) = next.take() {
+        check_room_above(&name, layers)?;
         let behind = beside(&name, &backing.file);
         match backing.format {
             Format::Raw => {
-                let data = open_locked(directory, &behind, lock, uses).await?;
+                let data = open_locked(directory, &behind, (Access::Read, lock), uses).await?;
                 let size = size_of(&behind, &data).await?;
                 layers.push(Layer { name: behind, data, size, allocation: None });
             }
             Format::Qbm => {
                 let (descriptor, file) = read_descriptor(directory, &behind).await?;
                 uses.note(&behind, &file).await?;
-                next = Some((behind, descriptor, None));
+                if access == Access::Write && descriptor.in_use.is_some() {
+                    // What a crash left of it may still be lost, and an overlay would show that.
+                    let what = "it is behind another image, and was not closed cleanly: \
+                                repair it first, with 'qbm check -r all'";
+                    return Err(Error::unusable(&behind, what));
+                }
+                let data = beside(&behind, &descriptor.image.file);
+                let data = open_locked(directory, &data, (Access::Read, lock), uses).await?;
+                let top = (behind.as_str(), &descriptor);
+                let how = (Access::Read, lock);
+                layers.push(open_layer(directory, top, data, how, uses).await?.0);
+                next = backing_of(&descriptor).cloned().map(|backing| (behind, backing));
             }
         }
     }
-    Ok(Chain::new(layers))
+    Ok(())
+}
+
+/// Refuses one more layer than `layers` where they are as many as can be.
+pub(super) fn check_room_above<F>(name: &str, layers: &[Layer<F>]) -> Result<()> {
+    if layers.len() < MAX_LAYERS {
+        return Ok(());
+    }
+    let what = format!("more than {MAX_LAYERS} images are behind each other");
+    Err(Error::unusable(name, what))
+}
+
+/// The layer of one descriptor, and for writing the file of its allocation bitmap.
+async fn open_layer<D: Directory>(
+    directory: &D,
+    (name, descriptor): (&str, &Descriptor),
+    data: D::File,
+    (access, lock): (Access, Option<Lock>),
+    uses: &mut Uses,
+) -> Result<(Layer<D::File>, Option<SegmentFile<D::File>>)> {
+    let file = beside(name, &descriptor.image.file);
+    let length = size_of(&file, &data).await?;
+    let Some(bitmap) = descriptor.allocation() else {
+        return Ok((Layer { name: file, data, size: length, allocation: None }, None));
+    };
+    let size = overlay_size(name, descriptor, length)?;
+    segment_file::check_granules(bitmap.granularity, size)?;
+    let bits = Bits::new(bitmap.granularity.granules_of(size));
+    let mut last = None;
+    for segment in &bitmap.segments {
+        let name = beside(name, &segment.file);
+        let opened = open_locked(directory, &name, (access, lock), uses).await?;
+        let doubt = segment_file::load(&opened, &bits, bits.file_len()).await;
+        // There is no safe guess in place of one that is damaged.
+        if let Some(doubt) = doubt.map_err(Error::io(&name, "read"))? {
+            return Err(Error::unusable(&name, doubt.sentence()));
+        }
+        last = Some(SegmentFile { name: segment.file.clone(), file: opened });
+    }
+    let allocation = Some(Arc::new(Allocation::new(bitmap.granularity, bits)));
+    let last = last.filter(|_| access == Access::Write);
+    Ok((Layer { name: file, data, size, allocation }, last))
+}
+
+/// The size of the disk of an image with an allocation bitmap, whose data image has `length` bytes.
+fn overlay_size(name: &str, descriptor: &Descriptor, length: u64) -> Result<u64> {
+    match descriptor.size {
+        // A resize that was cut short: the data was made longer, or not yet cut, and the bitmap is
+        // that of the size that was committed.
+        Some(size) if size < length && descriptor.in_use.is_some() => Ok(size),
+        Some(size) if size != length => {
+            let what =
+                format!("the data image has {length} bytes, and not what the descriptor says");
+            Err(Error::unusable(name, what))
+        }
+        _ => Ok(length),
+    }
 }
 
 fn backing_of(descriptor: &Descriptor) -> Option<&ImageRef> {
@@ -83,13 +163,13 @@ fn beside(name: &str, file: &str) -> String {
 async fn open_locked<D: Directory>(
     directory: &D,
     name: &str,
-    lock: Option<Lock>,
+    (access, lock): (Access, Option<Lock>),
     uses: &mut Uses,
 ) -> Result<D::File> {
-    let file = directory.open(name, Access::Read).await.map_err(Error::io(name, "open"))?;
+    let file = directory.open(name, access).await.map_err(Error::io(name, "open"))?;
     uses.note(name, &file).await?;
-    if lock.is_some() {
-        file.lock(Lock::Read).await.map_err(Error::io(name, "lock"))?;
+    if let Some(lock) = lock {
+        file.lock(lock).await.map_err(Error::io(name, "lock"))?;
     }
     Ok(file)
 }
@@ -100,30 +180,4 @@ pub(super) async fn size_of<F: Storage>(name: &str, data: &F) -> Result<u64> {
         size if size <= MAX_SIZE => Ok(size),
         size => Err(Error::unusable(name, format!("{size} bytes are more than a disk can have"))),
     }
-}
-
-/// Reads the allocation bitmap. There is no safe guess in place of one that is damaged.
-async fn load_allocation<D: Directory>(
-    directory: &D,
-    (name, descriptor): (&str, &Descriptor),
-    (size, lock): (u64, Option<Lock>),
-    uses: &mut Uses,
-) -> Result<Option<Allocation>> {
-    let Some(bitmap) = descriptor.allocation() else { return Ok(None) };
-    if descriptor.size.is_some_and(|expected| expected != size) {
-        let what = format!("the data image has {size} bytes, and not what the descriptor says");
-        return Err(Error::unusable(name, what));
-    }
-    segment_file::check_granules(bitmap.granularity, size)?;
-    let bits = Bits::new(bitmap.granularity.granules_of(size));
-    for segment in &bitmap.segments {
-        let file = beside(name, &segment.file);
-        let opened = open_locked(directory, &file, lock, uses).await?;
-        let doubt = segment_file::load(&opened, &bits, bits.file_len()).await;
-        let doubt = doubt.map_err(Error::io(&file, "read"))?;
-        if let Some(doubt) = doubt {
-            return Err(Error::unusable(&file, doubt.sentence()));
-        }
-    }
-    Ok(Some(Allocation { cluster: bitmap.granularity, bits }))
 }

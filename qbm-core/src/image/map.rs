@@ -2,6 +2,7 @@
 
 use super::Image;
 use crate::bits::{Bits, runs_of_union};
+use crate::chain::Stretch;
 use crate::{ByteRange, Directory, Error, Result, Storage};
 
 /// A stretch of the disk that is alike, in the terms of `qemu-img map`.
@@ -11,7 +12,7 @@ pub struct Extent {
     pub start: u64,
     /// Its bytes; at least one.
     pub length: u64,
-    /// The layer that answers for it, from 0 at the top.
+    /// The layer that answers for it, from 0 at the top: the last one that reaches so far.
     pub depth: usize,
     /// Whether a layer has it; otherwise it reads as zeroes because none does.
     pub present: bool,
@@ -49,22 +50,17 @@ impl<D: Directory> Image<D> {
             return Err(Error::OutOfRange { range, size });
         }
         let start = range.start();
-        let stretch = self.chain.locate(range);
-        let Some(depth) = stretch.depth else {
-            return Ok(Extent {
-                start,
-                length: stretch.length,
-                depth: 0,
-                present: false,
-                data: false,
-            });
-        };
+        let Stretch { length, depth, present } = self.chain.locate(range);
+        if !present {
+            return Ok(Extent { start, length, depth, present, data: false });
+        }
         let layer = self.chain.layer(depth);
-        let there = ByteRange::new(start, stretch.length);
+        let there = ByteRange::new(start, length);
         let status = layer.data.block_status(there).await.map_err(Error::io(&layer.name, "map"))?;
-        let length = status.length.clamp(1, stretch.length);
-        Ok(Extent { start, length, depth, present: true, data: status.data })
+        let length = status.length.clamp(1, length);
+        Ok(Extent { start, length, depth, present, data: status.data })
     }
+
     /// What the bitmap `name` marks of `range`: the first `most` extents, which follow each other
     /// from its start. `range` is not empty. Writes go on meanwhile; what was complete when the
     /// call began is marked.

@@ -15,6 +15,7 @@ mod book;
 mod check;
 mod close;
 mod create;
+mod first_write;
 mod flush;
 mod io;
 mod layers;
@@ -34,7 +35,8 @@ use std::sync::Arc;
 
 pub use bitmaps::{BitmapInfo, Marks};
 pub use check::{CheckReport, check, repair};
-pub use create::{CreateOptions, create};
+pub(crate) use create::ALLOCATION;
+pub use create::{CreateOptions, OverlayOptions, create, create_overlay};
 pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome};
@@ -48,6 +50,7 @@ use crate::bits::Bits;
 use crate::chain::Chain;
 use crate::descriptor::{Descriptor, Durability};
 use crate::sync::{AsyncMutex, AtomicU64, Ordering};
+use crate::track::clusters::Clusters;
 use crate::track::gate::Gate;
 use crate::{Access, Directory, Host};
 
@@ -67,6 +70,8 @@ pub struct Image<D: Directory> {
     /// Size of the disk in bytes. Changed only while no write is under way.
     size: AtomicU64,
     syncs: Syncs,
+    /// What of an overlay is in its data image; `None` where all is, or it is open for reading.
+    clusters: Option<Clusters<D::File>>,
     durability: Durability,
     gate: Gate<D::File>,
     control: AsyncMutex<Control<D::File>>,
@@ -100,9 +105,10 @@ impl<D: Directory> Image<D> {
     }
 
     /// The data image of the top layer, with its name, and its allocation bitmap.
-    pub(crate) fn top_layer(&self) -> (&str, &D::File, Option<&Bits>) {
+    pub(crate) fn top_layer(&self) -> (&str, &D::File, Option<Arc<Bits>>) {
         let layer = self.chain.layer(0);
-        (&layer.name, &layer.data, layer.allocation.as_ref().map(|allocation| &allocation.bits))
+        let bits = layer.allocation.as_ref().map(|allocation| Arc::clone(&allocation.bits()));
+        (&layer.name, &layer.data, bits)
     }
 
     fn data(&self) -> &D::File {

@@ -7,9 +7,13 @@ use super::book::{Book, check_room};
 use super::flush::Syncs;
 use super::uses::Uses;
 use super::{Image, layers, load};
+use crate::bits::Bits;
+use crate::chain::Chain;
 use crate::descriptor::Descriptor;
 use crate::sync::{AsyncMutex, AtomicU64};
+use crate::track::clusters::Clusters;
 use crate::track::gate::Gate;
+use crate::track::segment::{Segment, SegmentFile};
 use crate::{Access, Directory, Error, Host, Lock, Result, Storage, directory as names};
 
 /// How an image is opened.
@@ -57,15 +61,13 @@ impl<D: Directory> Image<D> {
         let mut uses = Uses::default();
         let (descriptor, data) =
             open_data(&directory, name, (access, data), lock, &mut uses).await?;
-        if access == Access::Write && descriptor.allocation().is_some() {
-            let what = "an image with an allocation bitmap can only be read";
-            return Err(Error::unusable(name, what));
-        }
         if access == Access::Write {
+            refuse_point(name, &descriptor)?;
             check_room(name, &descriptor)?;
         }
         let top = (name, &descriptor);
-        let chain = layers::open_chain(&directory, top, data, lock, &mut uses).await?;
+        let opened = layers::open_chain(&directory, top, data, (access, lock), &mut uses).await?;
+        let layers::Opened { chain, allocation } = opened;
         let size = chain.layer(0).size;
         let place = (&directory, name, &*host);
         let found = load::find(&directory, &descriptor, (access, lock), size, &mut uses).await?;
@@ -79,6 +81,7 @@ impl<D: Directory> Image<D> {
             access,
             size: AtomicU64::new(size),
             syncs: Syncs::default(),
+            clusters: allocation.map(|file| clusters(&descriptor, &chain, file)),
             durability: descriptor.durability,
             gate: Gate::new(Vec::new()),
             control: AsyncMutex::new(Control { bitmaps, lingering: Vec::new() }),
@@ -92,6 +95,32 @@ impl<D: Directory> Image<D> {
         }
         Ok(image)
     }
+}
+
+/// Refuses a backup point: other points, and what its digest says, depend on its bytes.
+fn refuse_point(name: &str, descriptor: &Descriptor) -> Result<()> {
+    match descriptor.point {
+        None => Ok(()),
+        Some(_) => {
+            let what = "it is a backup point, and stays as it is: \
+                        make an overlay over it, with 'qbm overlay', and write to that";
+            Err(Error::unusable(name, what))
+        }
+    }
+}
+
+/// The clusters of the top layer of `chain`, whose allocation bitmap goes on in `file`.
+fn clusters<F: Storage>(
+    descriptor: &Descriptor,
+    chain: &Chain<F>,
+    file: SegmentFile<F>,
+) -> Clusters<F> {
+    let bitmap = descriptor.allocation().expect("it has a file");
+    let allocation = chain.layer(0).allocation.as_ref().expect("it was loaded");
+    let wanted = Bits::new(allocation.bits().len());
+    wanted.union(&allocation.bits());
+    let segment = Segment::holding(&bitmap.name, bitmap.granularity, wanted, file);
+    Clusters::new(Arc::clone(allocation), segment)
 }
 
 /// Refuses an image of which a file has the name that the copy of its descriptor will get.

@@ -1,10 +1,13 @@
 //! From what a crash or a stranger left to a state that can be relied upon.
 
+use std::sync::Arc;
+
 use super::Image;
 use super::bitmaps;
 use super::open::copy_name;
 use crate::descriptor::{Descriptor, Doubt, Durability, InUse};
 use crate::mutants::{self, Mutant};
+use crate::track::segment::Segment;
 use crate::{Directory, Error, Result, Storage};
 
 impl<D: Directory> Image<D> {
@@ -62,29 +65,36 @@ impl<D: Directory> Image<D> {
         self.note_doubts(&control.bitmaps, &before).await?;
         for bitmap in &control.bitmaps {
             for held in &bitmap.segments {
-                let segment = &held.segment;
-                let sound = bitmap.doubt.is_none() && !segment.is_poisoned();
-                let trusted = sound && !crashed && !grown;
-                if trusted || mutants::planted(Mutant::KillTrust) {
-                    segment.durable.union(&segment.wanted);
-                    continue;
-                }
-                if mutants::planted(Mutant::KillSyncOnly) {
-                    let file = segment.file();
-                    file.file.sync().await.map_err(Error::io(&file.name, "sync"))?;
-                    segment.durable.union(&segment.wanted);
-                    continue;
-                }
-                // What was read may be in memory alone, left there by the process that died, and
-                // a sync would not say whether an earlier one failed: so it is written again.
-                segment.note_all();
-                self.commit_all(segment).await?;
+                let sound = bitmap.doubt.is_none() && !held.segment.is_poisoned();
+                self.settle_segment(&held.segment, sound && !crashed && !grown).await?;
             }
+        }
+        if let Some(clusters) = &self.clusters {
+            // Before the first request: a write to what is allocated already relies on its bit.
+            self.settle_segment(&clusters.segment(), !crashed).await?;
         }
         self.write_descriptor(&copy_name(&self.name), &before).await?;
         self.take_into_use(&mut control.bitmaps).await?;
         self.gate.replace(bitmaps::recording(&control.bitmaps));
         Ok(())
+    }
+
+    /// Makes the marks of `segment` durable, which the file surely has if it is `trusted`.
+    async fn settle_segment(&self, segment: &Arc<Segment<D::File>>, trusted: bool) -> Result<()> {
+        if trusted || mutants::planted(Mutant::KillTrust) {
+            segment.durable.union(&segment.wanted);
+            return Ok(());
+        }
+        if mutants::planted(Mutant::KillSyncOnly) {
+            let file = segment.file();
+            file.file.sync().await.map_err(Error::io(&file.name, "sync"))?;
+            segment.durable.union(&segment.wanted);
+            return Ok(());
+        }
+        // What was read may be in memory alone, left there by the process that died, and a sync
+        // would not say whether an earlier one failed: so it is written again.
+        segment.note_all();
+        self.commit_all(segment).await
     }
 
     /// After a crash: what is read of the data from here on is durable, and so is its length.

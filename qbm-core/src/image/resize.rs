@@ -3,6 +3,9 @@
 //! Each bitmap goes over to a file of the new length. The length of the data *is* the size of the
 //! disk, and a bitmap that is too short for it counts as marked where it is missing: so a crash
 //! between the data and the descriptor leaves the old size or the new one, and no lost mark.
+//!
+//! Nothing can be guessed of an allocation bitmap. So an overlay that was in use has the size that
+//! the descriptor says, and the next open cuts the data to that.
 
 use std::sync::Arc;
 
@@ -11,6 +14,8 @@ use super::bitmaps::{Control, Held};
 use super::switch::{Plan, Source, Union};
 use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicU64, Ordering};
+use crate::track::clusters::Clusters;
+use crate::track::segment::Segment;
 use crate::units::MAX_SIZE;
 use crate::{Access, ByteRange, Directory, Error, Result, Storage};
 
@@ -34,20 +39,31 @@ impl<D: Directory> Image<D> {
             return Err(Error::BitmapBusy(busy.name.clone()));
         }
         self.settle_length().await?;
+        // First writes of clusters wait until the end; they hold no ticket meanwhile.
+        let claim = match &self.clusters {
+            Some(clusters) => Some(clusters.claim_all(self.data()).await),
+            None => None,
+        };
         let mut plan = Plan::of(&control, size);
-        if let Err(error) = self.plan_lengths(&mut plan).await {
-            self.forget_fresh(plan).await;
-            return Err(error);
+        let resized = match self.plan_lengths(&mut plan).await {
+            Ok(()) if size < self.size() => self.shrink(&mut control, plan).await,
+            Ok(()) => self.grow(&mut control, plan).await,
+            Err(error) => {
+                self.forget_fresh(plan).await;
+                Err(error)
+            }
+        };
+        if let Some(claim) = claim {
+            claim.release();
         }
-        if size < self.size() {
-            self.shrink(&mut control, plan).await
-        } else {
-            self.grow(&mut control, plan).await
-        }
+        resized
     }
 
     /// A segment of the new length for every bitmap.
     async fn plan_lengths(&self, plan: &mut Plan<D::File>) -> Result<()> {
+        if let Some(clusters) = &self.clusters {
+            plan.allocation = Some(self.resized_allocation(clusters, plan.size).await?);
+        }
         for index in 0..plan.bitmaps.len() {
             let bitmap = &plan.bitmaps[index];
             let (name, granularity) = (bitmap.name.clone(), bitmap.granularity);
@@ -66,6 +82,33 @@ impl<D: Directory> Image<D> {
         Ok(())
     }
 
+    /// An allocation bitmap for a disk of `size` bytes, durable and not named yet. Under a claim on
+    /// all clusters.
+    ///
+    /// What is added is allocated and so reads as zeroes, also where what is behind goes on.
+    async fn resized_allocation(
+        &self,
+        clusters: &Clusters<D::File>,
+        size: u64,
+    ) -> Result<Arc<Segment<D::File>>> {
+        if size > self.size() {
+            self.allocate_last(clusters).await?;
+        }
+        // Then all that is complete is settled, and may be written.
+        self.flush().await?;
+        let old = clusters.segment();
+        let segment = self.create_segment(&old.bitmap, old.granularity, size).await?;
+        let segment = Arc::new(segment.relaxed(false));
+        segment.wanted.union(&old.wanted);
+        segment.wanted.set(old.wanted.len().min(segment.wanted.len())..segment.wanted.len());
+        segment.note_all();
+        if let Err(error) = self.commit_all(&segment).await {
+            self.remove_files(&[segment.file().name.clone()]).await;
+            return Err(error);
+        }
+        Ok(segment)
+    }
+
     async fn grow(&self, control: &mut Control<D::File>, plan: Plan<D::File>) -> Result<()> {
         let size = plan.size;
         let extended = async {
@@ -78,8 +121,8 @@ impl<D: Directory> Image<D> {
             self.give_up(control, &plan).await;
             return Err(error);
         }
-        self.decide(control, plan).await?;
-        self.size.store(size, Ordering::Release);
+        let gone = self.decide(control, plan).await?;
+        self.remove_files(&gone).await;
         Ok(())
     }
 
@@ -87,14 +130,13 @@ impl<D: Directory> Image<D> {
         let new = plan.size;
         // First: once the writes under way are drained, none reaches past the new end.
         let shrunk = Shrunk::to(&self.size, new);
-        if mutants::planted(Mutant::SizeAfterDrain) {
-            drop(shrunk);
-            self.switch_to(control, plan).await?;
-            Shrunk::to(&self.size, new).keep();
-        } else {
-            self.switch_to(control, plan).await?;
+        let shrunk = (!mutants::planted(Mutant::SizeAfterDrain)).then_some(shrunk);
+        self.prepare_or_give_up(control, &plan).await?;
+        let gone = self.decide(control, plan).await?;
+        if let Some(shrunk) = shrunk {
             shrunk.keep();
         }
+        self.remove_files(&gone).await;
         // A crash here leaves the old size, with bitmaps that count as marked past the new one.
         let cut = self.data().set_len(new).await;
         cut.map_err(Error::io(self.chain.data_name(), "resize"))?;

@@ -11,8 +11,9 @@ use super::Image;
 use super::bitmaps::{self, Control, Marks, Tracked};
 use super::book::check_room;
 use crate::bits::Bits;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Bitmap, Descriptor, SegmentRef};
 use crate::mutants::{self, Mutant};
+use crate::sync::Ordering;
 use crate::track::segment::Segment;
 use crate::units::MAX_SIZE;
 use crate::{Directory, Error, Granularity, Result};
@@ -29,6 +30,9 @@ pub(super) struct Plan<F> {
     pub(super) fresh: Vec<Arc<Segment<F>>>,
     /// Marks to carry over once old and new record together.
     pub(super) unions: Vec<Union<F>>,
+    /// What takes the place of the allocation bitmap, if anything does: durable already, and made
+    /// under a claim on all clusters that is held until the plan is decided.
+    pub(super) allocation: Option<Arc<Segment<F>>>,
 }
 
 /// Marks that go into a segment.
@@ -63,7 +67,15 @@ impl<F> Plan<F> {
             removed: Vec::new(),
             fresh: Vec::new(),
             unions: Vec::new(),
+            allocation: None,
         }
+    }
+
+    /// The files that nothing on the medium names yet.
+    pub(super) fn fresh_files(&self) -> Vec<String> {
+        let mut names = files(&self.fresh);
+        names.extend(files(self.allocation.as_slice()));
+        names
     }
 
     /// `descriptor` as it is once the plan is decided.
@@ -74,6 +86,10 @@ impl<F> Plan<F> {
             next.forget_bitmap(name);
         }
         bitmaps::put_into(&self.bitmaps, &mut next);
+        if let Some(segment) = &self.allocation {
+            let bitmap = next.bitmap_mut(&segment.bitmap).expect("it stays");
+            bitmap.segments = vec![SegmentRef { file: segment.file().name.clone(), point: None }];
+        }
         next.size = Some(self.size);
         next
     }
@@ -91,17 +107,29 @@ impl<D: Directory> Image<D> {
         control: &mut Control<D::File>,
         plan: Plan<D::File>,
     ) -> Result<()> {
-        if let Err(error) = self.prepare(control, &plan).await {
-            self.give_up(control, &plan).await;
-            return Err(error);
+        self.prepare_or_give_up(control, &plan).await?;
+        let gone = self.decide(control, plan).await?;
+        self.remove_files(&gone).await;
+        Ok(())
+    }
+
+    /// [`prepare`](Self::prepare), and [`give_up`](Self::give_up) where it fails.
+    pub(super) async fn prepare_or_give_up(
+        &self,
+        control: &Control<D::File>,
+        plan: &Plan<D::File>,
+    ) -> Result<()> {
+        let prepared = self.prepare(control, plan).await;
+        if prepared.is_err() {
+            self.give_up(control, plan).await;
         }
-        self.decide(control, plan).await
+        prepared
     }
 
     /// Leaves `plan`, which nothing on the medium names, and goes on as before.
     pub(super) async fn give_up(&self, control: &Control<D::File>, plan: &Plan<D::File>) {
         self.gate.replace(recording_now(control));
-        self.remove_files(&files(&plan.fresh)).await;
+        self.remove_files(&plan.fresh_files()).await;
     }
 
     /// Everything before the commit point: new and old record, and the data is durable.
@@ -138,7 +166,7 @@ impl<D: Directory> Image<D> {
 
     /// Lets old and new bitmaps record together, until no write knows only the old ones.
     async fn record_both(&self, control: &Control<D::File>, plan: &Plan<D::File>) -> Result<()> {
-        if !plan.fresh.is_empty() {
+        if !plan.fresh_files().is_empty() {
             // Before anything names them.
             self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
         }
@@ -153,12 +181,13 @@ impl<D: Directory> Image<D> {
         self.carry_over(&plan.unions).await
     }
 
-    /// Makes `plan` the state of the image: the descriptor, then what records, then the files.
+    /// Makes `plan` the state of the image: the descriptor, and then at once what records, what is
+    /// allocated, and the size. Returns the files that nothing names any more.
     pub(super) async fn decide(
         &self,
         control: &mut Control<D::File>,
         plan: Plan<D::File>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let mut gone = without(files_of(&control.bitmaps), &plan.bitmaps);
         // New ones too, where a later action of the plan took their place.
         gone.extend(without(files(&plan.fresh), &plan.bitmaps));
@@ -168,16 +197,34 @@ impl<D: Directory> Image<D> {
         // Until the end of the commit is known, also when this future is dropped in the midst of it,
         // a crash may find either state.
         control.lingering.extend_from_slice(&plan.fresh);
+        if let (Some(_), Some(clusters)) = (&plan.allocation, &self.clusters) {
+            // Of two allocation bitmaps only one is kept up: no flush succeeds before another commit
+            // has settled which one it is.
+            clusters.segment().poison();
+        }
         {
             let mut book = self.book.lock().await;
             let next = plan.applied_to(book.descriptor());
+            if plan.allocation.is_some() {
+                gone.extend(
+                    book.descriptor()
+                        .allocation()
+                        .into_iter()
+                        .flat_map(Bitmap::files)
+                        .map(str::to_owned),
+                );
+            }
             self.commit_book(&mut book, next).await?;
+        }
+        if let (Some(segment), Some(clusters)) = (plan.allocation, &self.clusters) {
+            clusters.replace(segment);
         }
         control.bitmaps = plan.bitmaps;
         control.lingering.clear();
         self.gate.replace(bitmaps::recording(&control.bitmaps));
-        self.remove_files(&gone).await;
-        Ok(())
+        // After the bits: whoever sees a larger disk sees what of it is allocated.
+        self.size.store(plan.size, Ordering::Release);
+        Ok(gone)
     }
 
     /// Carries marks over, and waits until they are durable.

@@ -183,9 +183,7 @@ impl<D: Directory> Image<D> {
 
     /// Removes the new files of a plan that nothing has come of.
     pub(super) async fn forget_fresh(&self, plan: Plan<D::File>) {
-        for segment in plan.fresh {
-            self.remove_files(&[segment.file().name.clone()]).await;
-        }
+        self.remove_files(&plan.fresh_files()).await;
     }
 
     /// Appends a segment that records from `point` on to the bitmap `name`.

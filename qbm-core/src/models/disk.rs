@@ -26,6 +26,10 @@ const IMAGE: &str = "image";
 const DATA: &str = "data";
 pub(super) const BITMAP: &str = "bitmap";
 
+/// The name of what is behind an overlay, and each of its bytes.
+const BASE: &str = "base";
+pub(super) const BEHIND: u8 = 200;
+
 /// A directory. Clones are handles to the same one.
 #[derive(Clone, Debug)]
 pub(super) struct Disk(Arc<Mutex<Names>>);
@@ -41,21 +45,35 @@ struct Names {
 }
 
 impl Disk {
-    /// A disk with an image that was closed cleanly.
+    /// A disk with an image that was closed cleanly, and has one dirty bitmap.
     pub(super) fn new(data: &File) -> Self {
-        let segment = SegmentRef { file: "bits".to_owned(), point: None };
-        let mut descriptor =
-            Descriptor::new(ImageRef { file: DATA.to_owned(), format: Format::Raw });
+        Self::with(data, BitmapKind::Dirty)
+    }
+
+    /// The same with an overlay, and no dirty bitmap: every byte of what is behind it is [`BEHIND`].
+    pub(super) fn overlay(data: &File) -> Self {
+        let backing = Some(ImageRef { file: BASE.to_owned(), format: Format::Raw });
+        Self::with(data, BitmapKind::Allocation { backing })
+    }
+
+    fn with(data: &File, kind: BitmapKind) -> Self {
+        let image = |file: &str| ImageRef { file: file.to_owned(), format: Format::Raw };
+        let mut descriptor = Descriptor::new(image(DATA));
         descriptor.bitmaps.push(Bitmap {
             name: BITMAP.to_owned(),
             granularity: Granularity::MIN,
-            kind: BitmapKind::Dirty,
-            segments: vec![segment],
+            kind,
+            segments: vec![SegmentRef { file: "bits".to_owned(), point: None }],
             disabled: false,
             doubt: None,
         });
         let text = descriptor.to_text().expect("a short descriptor");
-        let files = [(IMAGE, File::new(&text)), (DATA, data.clone()), ("bits", File::new(&[0]))];
+        let files = [
+            (IMAGE, File::new(&text)),
+            (DATA, data.clone()),
+            ("bits", File::new(&[0])),
+            (BASE, File::new(&vec![BEHIND; data.now().len()])),
+        ];
         let now: BTreeMap<_, _> =
             files.into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
         let durable = now.clone();
@@ -85,7 +103,8 @@ impl Disk {
             file.durable().first().copied().unwrap_or(0)
         };
         let bitmaps = descriptor(&files[IMAGE]).bitmaps;
-        let recording = bitmaps.into_iter().filter(|bitmap| !bitmap.disabled);
+        let dirty = bitmaps.into_iter().filter(|bitmap| bitmap.kind == BitmapKind::Dirty);
+        let recording = dirty.filter(|bitmap| !bitmap.disabled);
         recording
             .map(|bitmap| (bitmap.name, bitmap.segments.iter().map(marks).fold(0, |a, b| a | b)))
             .collect()

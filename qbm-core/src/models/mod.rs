@@ -14,6 +14,7 @@ mod flush;
 mod gate;
 mod marks;
 mod operations;
+mod overlays;
 #[cfg(qbm_mutants)]
 mod planted;
 mod requests;

@@ -23,7 +23,7 @@ pub(super) fn hunt_all(test: &str, planted: &[Mutant]) {
 /// Explores with the bug that the environment names, if it names one; this does not return then.
 pub(super) fn explore_planted(explore: impl FnOnce() -> u64) {
     let Some(name) = std::env::var_os(PLANTED) else { return };
-    let all = Mutant::ALL.iter().chain(Mutant::RACES);
+    let all = Mutant::ALL.iter().chain(Mutant::ALLOCATION).chain(Mutant::RACES);
     plant(all.copied().find(|mutant| *name == *format!("{mutant:?}")));
     tell_the_first_panic();
     let count = explore();

@@ -3,6 +3,8 @@
 //! [`Gate`](gate::Gate) hands every write a ticket that names the segments it must mark.
 //! [`Segment`](segment::Segment) holds one file's marks in memory and what of them is known to be
 //! durable. [`commit`] makes marks durable for all writers that wait, with one sync for a group.
+//! [`Clusters`](clusters::Clusters) is the same for an allocation bitmap, the other way round, and
+//! [`Claims`](claims::Claims) lets the first writers of a cluster take turns.
 //!
 //! # Invariants
 //!
@@ -11,6 +13,8 @@
 //!   its ticket names.
 //! * A ticket lives until the medium has finished with the write's data.
 
+pub(crate) mod claims;
+pub(crate) mod clusters;
 pub(crate) mod commit;
 pub(crate) mod gate;
 pub(crate) mod segment;

@@ -133,6 +133,11 @@ impl<F> Segment<F> {
         self.relaxed || known
     }
 
+    /// Whether the file has every mark, as far as is known.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.pending.is_empty() && !self.is_poisoned()
+    }
+
     /// Notes that every page with a mark may differ from the file.
     pub(crate) fn note_all(&self) {
         for page in 0..self.wanted.page_count() {

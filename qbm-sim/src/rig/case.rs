@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::model::Model;
 use super::phase;
-use super::{Count, DATA, MAX_SIZE, Operation, SIZE, begun};
+use super::{Count, DATA, MAX_SIZE, Operation, SIZE, Subject, subject};
 use crate::{Fault, Harm, Kind};
 
 /// How many processes of a case crash.
@@ -93,8 +93,9 @@ impl Case {
     pub fn run(&self) -> Count {
         let mut rng = Rng::with_seed(self.seed ^ self.schedule.rotate_left(32));
         let mut count = Count { cases: 1, ..Count::default() };
-        let model = RefCell::new(Model::new());
-        let mut media = begun().clone();
+        let subject = Subject::of_case(self.seed);
+        let model = RefCell::new(Model::new(subject));
+        let mut media = subject.begun().clone();
         let mut crashed = false;
         for life in &self.lives {
             let plan = phase::Plan { life, seed: rng.u64(..), cut_one_in: self.cut_one_in };
@@ -102,7 +103,7 @@ impl Case {
             media = died.media;
             model.borrow_mut().process_died(media.source.has_lost(DATA));
             if life.end == End::PowerLoss {
-                model.borrow_mut().power_was_cut(media.source.read(DATA).expect("it stays"));
+                model.borrow_mut().power_was_cut(&subject::left_in(&media));
             }
             let crashes = life.end != End::Close;
             count.crashes += u64::from(crashes);

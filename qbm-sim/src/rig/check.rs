@@ -10,7 +10,7 @@ use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Host, Image};
 
 use super::model::{GRANULE, Model, check_covers};
-use super::{BACKUP, Count, DATA, Media, USER, backup_options, now, open};
+use super::{BACKUP, Count, Media, USER, backup_options, now, open, subject};
 use crate::{Disk, SimDirectory, SimHost};
 
 /// Recovers `media` and checks P1 to P4.
@@ -25,7 +25,8 @@ pub(crate) fn recovered(media: &Media, model: &Model, seed: u64, count: &mut Cou
     let host: Arc<dyn Host> = Arc::new(SimHost::new(seed));
     let checked = now(async {
         let image = open(&source, &host).await.map_err(|error| format!("P4: open: {error}"))?;
-        let contents = media.source.read(DATA).expect("the data image stays").to_vec();
+        let contents = subject::contents(&image).await;
+        let contents = contents.map_err(|error| format!("P3: read: {error}"))?;
         model.check_contents(&contents)?;
         check_names(&image, model).await?;
         count.excess += check_bitmaps(&image, model, &contents).await?;

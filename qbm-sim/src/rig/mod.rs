@@ -13,16 +13,17 @@ mod phase;
 mod script;
 mod shrink;
 mod small;
+mod subject;
 mod workload;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use fastrand::Rng;
-use qbm_core::backup::{self, BackupOptions};
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
+use qbm_core::backup::BackupOptions;
+use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Granularity, Host, Image};
 
-use crate::{Disk, Harms, Loss, Medium, SimDirectory, SimHost};
+use crate::{Disk, Harms, Loss, Medium, SimDirectory};
 
 pub use case::Case;
 pub use model::Model;
@@ -30,6 +31,7 @@ pub use operation::{Operation, Request};
 pub use script::{Step, run_script};
 pub use shrink::{Finding, finding, shrink};
 pub use small::{run_workload, workloads};
+pub use subject::Subject;
 
 /// The descriptor of the image under test.
 pub(crate) const IMAGE: &str = "vm.qbm";
@@ -115,41 +117,6 @@ impl Media {
 /// If a promise is broken; the message says which.
 pub fn run_case(seed: u64) -> Count {
     Case::draw(seed).run()
-}
-
-/// Where every case begins.
-fn begun() -> &'static Media {
-    static BEGUN: OnceLock<Media> = OnceLock::new();
-    BEGUN.get_or_init(|| set_up(0))
-}
-
-/// An image with a user's bitmap, and one full backup of it.
-fn set_up(seed: u64) -> Media {
-    let (source, target) =
-        (Disk::immediate(Medium::new(), seed), Disk::immediate(Medium::new(), seed));
-    let host: Arc<dyn Host> = Arc::new(SimHost::new(seed));
-    now(async {
-        let directory = SimDirectory::new(&source);
-        let options = CreateOptions {
-            file: DATA.to_owned(),
-            data: None,
-            size: SIZE as u64,
-            durability: qbm_core::descriptor::Durability::Exact,
-        };
-        image::create(&directory, IMAGE, options, &*host).await.expect("create");
-        let image = open(&source, &host).await.expect("open");
-        let add = |name: &str| BitmapAction::Add {
-            name: name.to_owned(),
-            granularity: Granularity::MIN,
-            disabled: false,
-        };
-        image.transaction(&[add(BACKUP), add(USER)]).await.expect("add");
-        let target = SimDirectory::new(&target);
-        let options = backup_options("0");
-        backup::run(&image, &target, &options, &host, &mut |_| {}).await.expect("backup");
-        image.close().await.expect("close");
-    });
-    Media { source: source.snapshot(), target: target.snapshot() }
 }
 
 pub(crate) fn backup_options(name: &str) -> BackupOptions {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{MAX_SIZE, SIZE, USER};
+use super::subject::BASE_BYTE;
+use super::{MAX_SIZE, SIZE, Subject, USER};
 
 /// Bytes of a granule.
 pub(crate) const GRANULE: usize = 512;
@@ -49,6 +50,8 @@ pub struct Model {
     time: u64,
     /// When the last flush began that was acknowledged.
     flushed: u64,
+    /// Whether a process that dies takes writes with it that were not flushed.
+    is_overlay: bool,
     versions: Vec<Version>,
     /// The size of the disk in bytes.
     size: usize,
@@ -64,20 +67,24 @@ pub struct Model {
 
 impl Model {
     /// Of an image that has just been set up.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(subject: Subject) -> Self {
         let first =
-            Version { byte: 0, granules: 0..0, begun: 0, acknowledged: Some(0), hides: true };
+            |byte| Version { byte, granules: 0..0, begun: 0, acknowledged: Some(0), hides: true };
+        // What is behind an overlay shows as far as the disk reaches, and is not written to.
+        let behind = subject.behind().min(SIZE);
+        let shown = |offset| if offset < behind { 1 << 1 } else { 1 };
         let mut model = Self {
             time: 0,
             flushed: 1,
-            versions: vec![first],
+            is_overlay: subject != Subject::Flat,
+            versions: vec![first(0), first(BASE_BYTE)],
             size: SIZE,
             torn_from: MAX_SIZE,
-            visible: vec![1; MAX_SIZE],
+            visible: (0..MAX_SIZE).map(shown).collect(),
             certain: BTreeMap::new(),
             uncertain: BTreeSet::new(),
         };
-        model.begin_tracking(USER, &[0; SIZE], 0);
+        model.begin_tracking(USER, &subject.contents(), 0);
         model
     }
 
@@ -185,10 +192,12 @@ impl Model {
     /// they were or to something else.
     ///
     /// Where a sync of the data had failed, what no good flush covered is in question for ever: no
-    /// flush of a later process speaks for it.
+    /// flush of a later process speaks for it. The same goes for an overlay, whose allocation is in
+    /// memory until a flush.
     pub(crate) fn process_died(&mut self, sync_failed: bool) {
         let flushed = self.flushed;
-        for version in self.versions.iter_mut().filter(|_| sync_failed) {
+        let lost = sync_failed || self.is_overlay;
+        for version in self.versions.iter_mut().filter(|_| lost) {
             version.acknowledged = version.acknowledged.filter(|end| *end < flushed);
         }
         for name in &self.uncertain {

@@ -12,7 +12,7 @@ use qbm_core::{Host, Image};
 
 use super::model::Model;
 use super::workload::{Site, perform};
-use super::{Count, DATA, Media, Operation, begun, check, now, open};
+use super::{Count, DATA, Media, Operation, Subject, check, now, open};
 use crate::{Disk, Fault, Loss, SimDirectory, SimHost};
 
 /// What happens next.
@@ -44,8 +44,9 @@ pub enum Step {
 /// If a promise is broken; the message says which.
 pub fn run_script(steps: impl IntoIterator<Item = Step>, seed: u64) -> Count {
     let mut count = Count { cases: 1, ..Count::default() };
-    let mut life = Life::begin(begun(), None, Rng::with_seed(seed));
-    let model = RefCell::new(Model::new());
+    let subject = Subject::of_case(seed / 2);
+    let mut life = Life::begin(subject.begun(), None, Rng::with_seed(seed));
+    let model = RefCell::new(Model::new(subject));
     for step in steps {
         life.step(step, &model, &mut count);
     }
@@ -120,8 +121,11 @@ impl Life {
 
     fn close(&mut self, model: &RefCell<Model>) {
         if let Some(image) = self.image.take() {
+            let begun = model.borrow_mut().begin_flush();
             // It may fail by an error that was injected: then it is as if the process had died.
-            let _closed = now(image.close());
+            if now(image.close()).is_ok() {
+                model.borrow_mut().end_flush(begun);
+            }
             model.borrow_mut().process_died(self.source.snapshot().has_lost(DATA));
         }
     }

@@ -13,7 +13,7 @@ use qbm_core::{Host, Id, Persist};
 
 use super::model::{GRANULE, Model};
 use super::workload::{Site, perform};
-use super::{Count, Media, Operation, Request, SIZE, begun, check, open};
+use super::{Count, Media, Operation, Request, SIZE, Subject, check, open};
 use crate::{Disk, Executor, Grain, Loss, SimHost, Step};
 
 /// Changes not synced of which every part is kept once: 1,024 crash images at most.
@@ -73,10 +73,11 @@ fn workload(mut number: u64) -> Vec<Operation> {
 pub fn run_workload(number: u64) -> Count {
     let replay = Replay(number);
     let mut count = Count { cases: 1, ..Count::default() };
-    let media = begun();
+    let subject = Subject::Flat;
+    let media = subject.begun();
     let (source, target) = (Disk::new(media.source.clone(), 1), Disk::new(media.target.clone(), 2));
     let host: Arc<dyn Host> = Arc::new(SimHost::new(3));
-    let model = RefCell::new(Model::new());
+    let model = RefCell::new(Model::new(subject));
     let mut cuts = Cuts {
         source: &source,
         target: &target,

@@ -9,7 +9,7 @@ use qbm_core::{Buffer, ByteRange, Granularity, Host, Id, Image, Persist, Unmap, 
 
 use super::model::Model;
 use super::operation::{Operation, Request};
-use super::{BACKUP, DATA, OTHER, USER, backup_options};
+use super::{BACKUP, OTHER, USER, backup_options, subject};
 use crate::{Disk, SimDirectory};
 
 /// What a worker needs.
@@ -116,7 +116,10 @@ async fn begin(site: Site<'_>, name: &str, action: BitmapAction) {
         // It was enabled all along, so it is relative to what it was.
         Ok(()) if enable && change.known.is_some() => model.unchanged(name, &change),
         Ok(()) => {
-            let contents = site.disk.snapshot().read(DATA).expect("the data image").to_vec();
+            drop(model);
+            // What has been written since is marked, so it may be in this or not.
+            let Ok(contents) = subject::contents(site.image).await else { return };
+            let mut model = site.model.borrow_mut();
             model.begin_tracking(name, &contents, change.since);
             if enable {
                 model.keep_old_marks(name);
