@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::process::{cargo, run};
+use crate::{ordering_core, tools};
 
 /// What `cargo xtask sim` takes.
 #[derive(Args)]
@@ -27,6 +28,21 @@ pub(crate) struct CountOptions {
     count: u32,
 }
 
+/// What `cargo xtask mutants` takes.
+#[derive(Args)]
+pub(crate) struct MutantOptions {
+    /// Change the source of the ordering core in every way that cargo-mutants knows, instead of
+    /// planting the known bugs; takes hours
+    #[arg(long)]
+    source: bool,
+    /// With --source, only the files whose paths have this in them
+    #[arg(long, default_value = "", requires = "source")]
+    file: String,
+}
+
+/// The version of cargo-mutants that is installed where there is none.
+const CARGO_MUTANTS: &str = "27.1.0";
+
 /// Crash images of the simulator, by fresh seeds unless `QBM_SEED` says otherwise.
 pub(crate) fn sim(options: &SimOptions) -> Result<()> {
     let (images, minutes) = (options.images.to_string(), options.minutes.to_string());
@@ -43,9 +59,27 @@ pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
     campaign("power-cut", options.count)
 }
 
-/// The engine with each planted bug in turn, in a build of its own.
-pub(crate) fn mutants() -> Result<()> {
+/// The engine with each planted bug in turn, in a build of its own; or with each change that
+/// cargo-mutants can make to the source of its ordering core.
+pub(crate) fn mutants(options: &MutantOptions) -> Result<()> {
+    if options.source {
+        return source_mutants(options);
+    }
     run(with_mutants(&mut program("qbm-sim", "qbm-sim", ["--mutants"])))
+}
+
+/// What finds a change of the ordering core soon, if it can be found: the unit tests of the core, a
+/// short run of the crash rig, and an error at every call.
+fn source_mutants(options: &MutantOptions) -> Result<()> {
+    tools::ensure_cargo_subcommand("mutants", CARGO_MUTANTS)?;
+    let mut command =
+        cargo(["mutants", "--package", "qbm-core", "--output", "target/source-mutants"]);
+    command.args(["--test-package", "qbm-core", "--test-package", "qbm-sim"]);
+    let is_wanted = |path: &&&str| path.contains(&options.file);
+    for path in ordering_core::FILES.iter().filter(is_wanted) {
+        command.args(["--file", path]);
+    }
+    run(command.args(["--", "--lib", "--test", "crash", "--test", "every_call_fails"]))
 }
 
 fn with_mutants(command: &mut Command) -> &mut Command {

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::process::{cargo, output_of, root, run as run_command};
@@ -25,6 +25,13 @@ const CARGO_FUZZ: &str = "0.13.2";
 
 /// How long all targets together run in `cargo xtask test`, on one processor.
 const SMOKE_SECONDS: u32 = 140;
+
+/// How often they run in all then. What their share of the time does not come to, the target that
+/// runs most often has to add, so that a slow machine does not do less.
+const SMOKE_EXECUTIONS: u64 = 5_000_000;
+
+/// How long that may take at most.
+const EXTRA_SECONDS: u32 = 120;
 
 /// How targets are built.
 const BUILD: [&str; 3] = ["--sanitizer", "none", "--no-trace-compares"];
@@ -40,32 +47,69 @@ pub(crate) struct Options {
     seconds: u32,
 }
 
-/// The step of `cargo xtask test`: every target for its share of a fixed time.
+/// How long a target runs, and how often at most.
+#[derive(Clone, Copy)]
+struct Limit {
+    seconds: u32,
+    /// `None`: as often as it can.
+    executions: Option<u64>,
+}
+
+/// The step of `cargo xtask test`: every target for its share of a fixed time, and then enough of the
+/// fastest.
+///
+/// # Errors
+///
+/// If a target finds something, or all together run less than [`SMOKE_EXECUTIONS`] times.
 pub(crate) fn smoke() -> Result<()> {
     let targets = all_targets()?;
     let count = u32::try_from(targets.len()).context("there are few targets")?;
     let seconds = (SMOKE_SECONDS / count.max(1)).max(1);
-    run(&Options { targets, seconds })
+    let done = fuzz_all(&targets, Limit { seconds, executions: None })?;
+    let mut total = sum(&done);
+    if let Some((fastest, _)) = done.iter().max_by_key(|(_, executions)| executions) {
+        let missing = SMOKE_EXECUTIONS.saturating_sub(total);
+        if missing > 0 {
+            let limit = Limit { seconds: EXTRA_SECONDS, executions: Some(missing) };
+            total += sum(&fuzz_all(std::slice::from_ref(fastest), limit)?);
+        }
+    }
+    eprintln!("{total} executions of {count} targets: 0 findings");
+    ensure!(total >= SMOKE_EXECUTIONS, "fewer than {SMOKE_EXECUTIONS} executions");
+    Ok(())
 }
 
-/// Fuzzes the targets asked for, all by default, as many at a time as there are processors.
+/// Fuzzes the targets asked for, all by default.
 ///
 /// # Errors
 ///
 /// If a target finds something; its output says how to replay it.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    tools::ensure_cargo_subcommand("fuzz", CARGO_FUZZ)?;
     let targets = if options.targets.is_empty() { all_targets()? } else { options.targets.clone() };
+    let limit = Limit { seconds: options.seconds, executions: None };
+    let done = fuzz_all(&targets, limit)?;
+    eprintln!("{} executions of {} targets: 0 findings", sum(&done), done.len());
+    Ok(())
+}
+
+fn sum(done: &[(String, u64)]) -> u64 {
+    done.iter().map(|(_, executions)| executions).sum()
+}
+
+/// Fuzzes `targets`, as many at a time as there are processors; returns how often each ran.
+fn fuzz_all(targets: &[String], limit: Limit) -> Result<Vec<(String, u64)>> {
+    tools::ensure_cargo_subcommand("fuzz", CARGO_FUZZ)?;
     run_command(fuzz_command("build").args(BUILD))?;
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let executions = fuzz(target, options.seconds);
+            let executions = fuzz(target, limit);
             if let Ok(executions) = &executions {
                 eprintln!("{target:<16}{executions:>12} executions");
             }
+            let executions = executions.with_context(|| format!("fuzz target '{target}'"));
             let mut done = done.lock().expect("no worker panics");
-            done.push(executions.with_context(|| format!("fuzz target '{target}'")));
+            done.push(executions.map(|executions| (target.clone(), executions)));
         }
     };
     thread::scope(|scope| {
@@ -73,9 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             scope.spawn(work);
         }
     });
-    let counts: Vec<u64> = done.into_inner()?.into_iter().collect::<Result<_>>()?;
-    eprintln!("{} executions of {} targets: 0 findings", counts.iter().sum::<u64>(), counts.len());
-    Ok(())
+    done.into_inner()?.into_iter().collect()
 }
 
 fn all_targets() -> Result<Vec<String>> {
@@ -91,7 +133,7 @@ fn fuzz_command(chore: &str) -> Command {
 }
 
 /// Fuzzes a target that is built; returns how often it ran.
-fn fuzz(target: &str, seconds: u32) -> Result<u64> {
+fn fuzz(target: &str, limit: Limit) -> Result<u64> {
     // The engine keeps what it finds in the first folder, and only reads the second, the saved one.
     let found = root().join("fuzz/target/found").join(target);
     let saved = PathBuf::from("fuzz/corpus").join(target);
@@ -99,7 +141,8 @@ fn fuzz(target: &str, seconds: u32) -> Result<u64> {
     let mut command = fuzz_command("run");
     command.args(BUILD).arg(target).arg(found).arg(saved).args([
         "--",
-        &format!("-max_total_time={seconds}"),
+        &format!("-max_total_time={}", limit.seconds),
+        &format!("-runs={}", limit.executions.map_or("-1".to_owned(), |most| most.to_string())),
         "-print_final_stats=1",
         "-timeout=10",
         "-rss_limit_mb=1024",

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod campaign;
+mod coverage;
 mod fuzz;
 mod loom;
 mod marathon;
+mod ordering_core;
 mod process;
 mod test;
 mod tidy;
@@ -30,7 +32,9 @@ enum Chore {
     /// Crash the engine on the simulated medium at every step, and check what is recovered
     Sim(campaign::SimOptions),
     /// Plant each known bug in the engine, and see that the simulator finds it
-    Mutants,
+    Mutants(campaign::MutantOptions),
+    /// Measure what the tests reach: all of the ordering core, and most of the workspace
+    Coverage,
     /// Explore the models of the engine in every interleaving of their threads
     Loom(loom::Options),
     /// Measure what tracking costs, beside a rival in the same run
@@ -49,7 +53,8 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Sim(options) => campaign::sim(&options).map(|()| ExitCode::SUCCESS),
-        Chore::Mutants => campaign::mutants().map(|()| ExitCode::SUCCESS),
+        Chore::Mutants(options) => campaign::mutants(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Coverage => coverage::run().map(|()| ExitCode::SUCCESS),
         Chore::Loom(options) => loom::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Bench => campaign::bench().map(|()| ExitCode::SUCCESS),
         Chore::Campaign(options) => marathon::run(&options).map(|()| ExitCode::SUCCESS),

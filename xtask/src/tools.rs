@@ -65,7 +65,12 @@ pub(crate) fn ensure_cargo_subcommand(name: &str, version: &str) -> Result<()> {
     process::run(&mut process::cargo(["install", "--locked", "--version", version, &package]))
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs packages.
+///
+/// # Errors
+///
+/// If they cannot be.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !is_installed("apt-get") {
         bail!("there is no apt-get here; install their like by hand");
     }
