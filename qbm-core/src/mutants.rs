@@ -74,6 +74,10 @@ mutants! {
         TicketOnDrop,
         /// Two committers write the same page out of order (N6).
         TwoCommitters,
+        /// A write under a live backup does not copy first what the point still needs.
+        NoCopyFirst,
+        /// What a point needs counts as copied while the copy is being written.
+        CopiedEarly,
     }
     allocation {
         /// A flush of an overlay does not sync the data.

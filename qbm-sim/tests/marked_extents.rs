@@ -54,8 +54,8 @@ fn extents_are_the_granules_written_cut_at_the_range() {
         assert_eq!(extents(&image, 500, 100).await, [(12, false), (88, true)]);
         let one = image.marked_extents("b", ByteRange::new(0, SIZE), 1).await.unwrap();
         assert_eq!(one.len(), 1);
-        assert!(image.is_marked(ByteRange::new(600, 900)));
-        assert!(!image.is_marked(ByteRange::new(600, 937)));
+        assert!(image.is_free(ByteRange::new(600, 900)));
+        assert!(!image.is_free(ByteRange::new(600, 937)));
     });
 }
 

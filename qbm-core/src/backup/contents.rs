@@ -3,6 +3,7 @@
 use super::digests::Writer;
 use super::{Progress, WINDOW};
 use crate::bits::{Bits, PAGE_BYTES};
+use crate::image::{Extent, PointView};
 use crate::zeroes::runs;
 use crate::{Buffer, ByteRange, Directory, Error, Granularity, Image, Persist, Result, Storage};
 
@@ -21,6 +22,32 @@ pub(super) struct Selection<'a> {
     pub(super) bits: Option<&'a Bits>,
     /// The size of the disk in bytes.
     pub(super) size: u64,
+}
+
+/// The disk of a point.
+pub(super) struct Source<'a, D: Directory> {
+    /// Its image.
+    pub(super) image: &'a Image<D>,
+    /// What it was at the point.
+    pub(super) view: &'a PointView<D::File>,
+}
+
+impl<D: Directory> Source<'_, D> {
+    /// The first extent of `range`; it is not asked for again where it has no data.
+    async fn extent(&self, range: ByteRange) -> Result<Extent> {
+        let extent = self.image.block_status_at_point(self.view, range).await?;
+        if !extent.data {
+            self.view.spare(ByteRange::new(extent.start, extent.length));
+        }
+        Ok(extent)
+    }
+
+    /// Fills `buffer` from `offset`, for the last time.
+    async fn read(&self, offset: u64, buffer: Buffer) -> Result<Buffer> {
+        let buffer = self.image.read_at_point(self.view, offset, buffer).await?;
+        self.view.spare(ByteRange::new(offset, buffer.len() as u64));
+        Ok(buffer)
+    }
 }
 
 /// What was written.
@@ -62,14 +89,15 @@ impl Selection<'_> {
 
 /// Copies what `selection` says from `source` to `data`, which is new and as long as the disk.
 pub(super) async fn copy<D: Directory, F: Storage>(
-    source: &Image<D>,
+    source: &Source<'_, D>,
     selection: &Selection<'_>,
     (name, data, digests): (&str, &F, &mut Writer<F>),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written> {
     let mut written = Written::default();
     let mut at = Progress { done: 0, total: selection.bytes() };
-    let longest = usize::try_from(source.size().min(WINDOW)).expect("a window fits into memory");
+    let longest =
+        usize::try_from(source.view.size().min(WINDOW)).expect("a window fits into memory");
     let mut buffer = Buffer::zeroed(longest);
     let mut offset = 0;
     // To find the end of an extent costs some file systems a look at each page of it: each extent
@@ -77,7 +105,7 @@ pub(super) async fn copy<D: Directory, F: Storage>(
     let mut data_until = 0;
     while let Some(run) = selection.run(offset) {
         if run.start() >= data_until {
-            let extent = source.block_status(run).await?;
+            let extent = source.extent(run).await?;
             let end = run.start() + extent.length;
             if !extent.data {
                 offset = end;
@@ -105,7 +133,7 @@ pub(super) async fn copy<D: Directory, F: Storage>(
 
 /// Fills the buffer with `window`: what is selected in it, and zeroes for the rest.
 async fn read_window<D: Directory>(
-    source: &Image<D>,
+    source: &Source<'_, D>,
     selection: &Selection<'_>,
     (mut buffer, window): (Buffer, ByteRange),
     done: &mut u64,

@@ -20,7 +20,7 @@ mod verify;
 
 pub use points::{PointEntry, Points, points};
 pub use restore::{Restored, restore};
-pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run};
+pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run, run_live};
 pub use verify::{Finding, MAX_AREAS, verify};
 
 pub use crate::copy::Progress;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Progress;
-use super::contents::{self, Selection, Written};
+use super::contents::{self, Selection, Source, Written};
 use super::digests::{Writer, block_of};
 use super::points::{DESCRIPTOR_SUFFIX, Points, points};
 use crate::bits::Bits;
@@ -11,7 +11,7 @@ use crate::chain::MAX_LAYERS;
 use crate::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SegmentRef,
 };
-use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, FrozenPoint, Outcome};
+use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, Fleece, FrozenPoint, Outcome};
 use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
 
 /// How a backup is made.
@@ -147,6 +147,32 @@ pub async fn run<D: Directory, T: Directory>(
     host: &Arc<dyn Host>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<BackupReport> {
+    make((image, target), None, options, host, progress).await
+}
+
+/// Stores a point of `image` in `target` while guests write: what the point needs and they write
+/// over is copied to `fleece` first. [`Fleece::fail`] cancels it.
+///
+/// # Errors
+///
+/// As for [`run`]; and if the fleece is full or fails, which no guest notices.
+pub async fn run_live<D: Directory, T: Directory>(
+    (image, fleece): (&Image<D>, Arc<Fleece<D::File>>),
+    target: &T,
+    options: &BackupOptions,
+    host: &Arc<dyn Host>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BackupReport> {
+    make((image, target), Some(fleece), options, host, progress).await
+}
+
+async fn make<D: Directory, T: Directory>(
+    (image, target): (&Image<D>, &T),
+    fleece: Option<Arc<Fleece<D::File>>>,
+    options: &BackupOptions,
+    host: &Arc<dyn Host>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BackupReport> {
     // Whatever it is: a point that cannot be read, or no point at all.
     names::refuse_taken(target, &format!("{}{DESCRIPTOR_SUFFIX}", options.name)).await?;
     let points = points(target).await?;
@@ -166,8 +192,15 @@ pub async fn run<D: Directory, T: Directory>(
         };
         image.transaction(&[add]).await?;
     }
-    let frozen = image.begin_point(&options.bitmap, host.fresh_id()).await?;
+    let (bitmap, id) = (&options.bitmap, host.fresh_id());
+    let frozen = match fleece {
+        Some(fleece) => image.begin_live_point(bitmap, id, fleece).await?,
+        None => image.begin_point(bitmap, id).await?,
+    };
     let kind = kind(frozen.parent(), &points, options);
+    if let Kind::Incremental { .. } = kind {
+        frozen.view().spare_unmarked();
+    }
     let mut report = BackupReport {
         name: options.name.clone(),
         point: frozen.point(),
@@ -278,9 +311,9 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let file = self.target.create(&files.digests).await.map_err(io("create"))?;
         let block = block_of(frozen.granularity());
         let mut digests = Writer::begin(file, block, report.size).await.map_err(io("resize"))?;
+        let source = Source { image: self.image, view: frozen.view() };
         let part = (raw.as_str(), data, &mut digests);
-        let Written { read, stored } =
-            contents::copy(self.image, &selection, part, progress).await?;
+        let Written { read, stored } = contents::copy(&source, &selection, part, progress).await?;
         (report.read, report.stored) = (read, stored);
         data.sync().await.map_err(Error::io(raw, "sync"))?;
         if let Some(allocation) = selection.bits {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::Image;
 use crate::bits::Bits;
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, SegmentRef};
+use crate::track::duties::Duties;
 use crate::track::segment::Segment;
+use crate::track::shield::Shield;
 use crate::{Directory, Error, Granularity, Id, Result};
 
 /// The state that operations on bitmaps change, one at a time.
@@ -16,6 +18,8 @@ pub(super) struct Control<F> {
     /// Segments of a state whose commit failed: a crash may find that state, so they record until
     /// a later commit succeeds.
     pub(super) lingering: Vec<Arc<Segment<F>>>,
+    /// What the points under way still need of the disk.
+    pub(super) shields: Vec<(Id, Arc<Shield<F>>)>,
 }
 
 /// A dirty bitmap of an open image: the union of its segments, the last of which records.
@@ -94,6 +98,12 @@ pub(super) fn recording<F>(bitmaps: &[Tracked<F>]) -> Vec<Arc<Segment<F>>> {
 }
 
 impl<F> Control<F> {
+    /// What a write owes while `recording` records.
+    pub(super) fn duties(&self, recording: Vec<Arc<Segment<F>>>) -> Duties<F> {
+        let shields = self.shields.iter().map(|(_, shield)| Arc::clone(shield)).collect();
+        Duties { recording, shields }
+    }
+
     /// The bitmap `name`, whoever holds it.
     pub(super) fn bitmap(&self, name: &str) -> Result<&Tracked<F>> {
         let bitmap = self.bitmaps.iter().find(|bitmap| bitmap.name == name);

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::Image;
 use crate::mutants::{self, Mutant};
+use crate::track::duties::Duties;
 use crate::track::gate::Ticket;
 use crate::track::segment::{Segment, Turn};
 use crate::{Access, Buffer, ByteRange, Directory, Error, Persist, Result, Storage, Unmap};
@@ -83,26 +84,26 @@ impl<D: Directory> Image<D> {
         discarded.map_err(Error::io(self.chain.data_name(), "discard"))
     }
 
-    /// Whether a write to `range` would find its marks durable. A hint: an operation on bitmaps may
-    /// change it at once.
-    pub fn is_marked(&self, range: ByteRange) -> bool {
-        self.gate.all_recording(|segment| has_marks(segment, range))
+    /// Whether a write to `range` would find its marks durable, and nothing to be copied first. A
+    /// hint: an operation on bitmaps may change it at once.
+    pub fn is_free(&self, range: ByteRange) -> bool {
+        self.gate.is_free(range)
     }
 
-    /// Steps W1 to W3 of a write: a ticket first, then marks that are durable.
+    /// Steps W1 to W3 of a write: a ticket first, then its duties.
     pub(super) async fn enter(&self, offset: u64, length: u64) -> Result<Ticket<D::File>> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);
         }
         let ticket = self.ticket().await;
         // The size changes only between epochs, so it holds for as long as the ticket does.
-        let marked = match self.check_range(offset, length) {
-            Ok(range) if is_marked(&ticket, range) => return Ok(ticket),
+        let ready = match self.check_range(offset, length) {
+            Ok(range) if ticket.duties().are_done(range) => return Ok(ticket),
             // Boxed, so that the future of a write to marked granules stays small.
-            Ok(range) => Box::pin(self.mark(&ticket, range)).await,
+            Ok(range) => Box::pin(self.make_ready(ticket.duties(), range)).await,
             Err(error) => Err(error),
         };
-        match marked {
+        match ready {
             Ok(()) => Ok(ticket),
             Err(error) => {
                 ticket.leave();
@@ -124,9 +125,12 @@ impl<D: Directory> Image<D> {
         self.gate.enter()
     }
 
-    async fn mark(&self, ticket: &Ticket<D::File>, range: ByteRange) -> Result<()> {
+    async fn make_ready(&self, duties: &Duties<D::File>, range: ByteRange) -> Result<()> {
+        for shield in &duties.shields {
+            shield.keep(range, &self.chain).await;
+        }
         // All at once: several bitmaps cost the slowest, not the sum.
-        let missing = ticket.recording().iter().filter(|segment| !has_marks(segment, range));
+        let missing = duties.recording.iter().filter(|segment| !segment.has_marks(range));
         try_join_all(missing.map(|segment| self.mark_durably(segment, range))).await?;
         Ok(())
     }
@@ -150,7 +154,7 @@ impl<D: Directory> Image<D> {
         }
     }
 
-    fn check_range(&self, offset: u64, length: u64) -> Result<ByteRange> {
+    pub(super) fn check_range(&self, offset: u64, length: u64) -> Result<ByteRange> {
         let size = self.size();
         match ByteRange::checked_new(offset, length) {
             Some(range) if range.end() <= size => Ok(range),
@@ -160,13 +164,4 @@ impl<D: Directory> Image<D> {
             }),
         }
     }
-}
-
-/// Whether a write to `range` need not wait: one load a word.
-fn is_marked<F: Storage>(ticket: &Ticket<F>, range: ByteRange) -> bool {
-    ticket.recording().iter().all(|segment| has_marks(segment, range))
-}
-
-fn has_marks<F: Storage>(segment: &Segment<F>, range: ByteRange) -> bool {
-    segment.is_durable(&segment.granules(range))
 }

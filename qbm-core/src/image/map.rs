@@ -3,7 +3,7 @@
 use super::Image;
 use crate::bits::{Bits, runs_of_union};
 use crate::chain::Stretch;
-use crate::{ByteRange, Directory, Error, Result, Storage};
+use crate::{ByteRange, Directory, Error, Granularity, Result, Storage};
 
 /// A stretch of the disk that is alike, in the terms of `qemu-img map`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +81,22 @@ impl<D: Directory> Image<D> {
         }
         let bitmap = control.bitmap(name)?;
         let layers: Vec<&Bits> = bitmap.segments.iter().map(|held| &held.segment.wanted).collect();
-        let granularity = bitmap.granularity;
-        let runs = runs_of_union(&layers, granularity.granules_touched(range)).take(most);
-        let extents = runs.map(|run| {
-            let bytes = granularity.bytes_of(run.bits, range.end());
-            let length = bytes.end() - bytes.start().max(range.start());
-            MarkedExtent { length, marked: run.set }
-        });
-        Ok(extents.collect())
+        Ok(marked_extents(&layers, bitmap.granularity, range, most))
     }
+}
+
+/// What the union of `layers` marks of `range`: the first `most` extents.
+pub(super) fn marked_extents(
+    layers: &[&Bits],
+    granularity: Granularity,
+    range: ByteRange,
+    most: usize,
+) -> Vec<MarkedExtent> {
+    let runs = runs_of_union(layers, granularity.granules_touched(range)).take(most);
+    let extents = runs.map(|run| {
+        let bytes = granularity.bytes_of(run.bits, range.end());
+        let length = bytes.end() - bytes.start().max(range.start());
+        MarkedExtent { length, marked: run.set }
+    });
+    extents.collect()
 }

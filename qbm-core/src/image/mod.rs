@@ -39,9 +39,11 @@ pub(crate) use create::ALLOCATION;
 pub use create::{CreateOptions, OverlayOptions, create, create_overlay};
 pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
-pub use point::{FrozenPoint, Outcome};
+pub use point::{FrozenPoint, Outcome, PointView};
 pub use segment_file::MAX_GRANULES;
 pub use transaction::BitmapAction;
+
+pub use crate::track::shield::Fleece;
 
 use self::bitmaps::Control;
 use self::book::Book;

@@ -84,7 +84,11 @@ impl<D: Directory> Image<D> {
             clusters: allocation.map(|file| clusters(&descriptor, &chain, file)),
             durability: descriptor.durability,
             gate: Gate::new(Vec::new()),
-            control: AsyncMutex::new(Control { bitmaps, lingering: Vec::new() }),
+            control: AsyncMutex::new(Control {
+                bitmaps,
+                lingering: Vec::new(),
+                shields: Vec::new(),
+            }),
             book: AsyncMutex::new(Book::new(descriptor)),
             directory,
             chain,

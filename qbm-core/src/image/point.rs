@@ -1,30 +1,54 @@
 //! Points in time: a backup reads the marks up to one, while a successor records what follows.
+//!
+//! Where the guest goes on writing meanwhile, the point is a *live* one: what it still needs of the
+//! disk is copied to a [`Fleece`] before it is written over.
 
 use std::sync::Arc;
 
-use super::Image;
 use super::bitmaps::{Held, free};
+use super::map::marked_extents;
 use super::switch::Plan;
 use super::transaction::plan_collapse;
-use crate::bits::Bits;
+use super::{Extent, Image, MarkedExtent};
+use crate::bits::{Bits, runs_of_union};
 use crate::descriptor::Doubt;
 use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
-use crate::{Access, Directory, Error, Granularity, Id, Persist, Result, Storage};
+use crate::track::shield::{Fleece, Shield};
+use crate::{
+    Access, Buffer, ByteRange, Directory, Error, Granularity, Id, Persist, Result, Storage,
+};
 
 /// What a bitmap held at a point in time.
 ///
 /// Having one proves that the point's successor records durably, so that the marks here need
 /// never be looked at again once the point is stored. Give it to [`Image::settle_point`]; while it
-/// is out, nobody else can change the bitmap.
+/// is out, nobody else can change the bitmap. With it ends whatever reads a live point.
 #[derive(Debug)]
-pub struct FrozenPoint<F> {
+pub struct FrozenPoint<F: Storage> {
     bitmap: String,
     point: Id,
     parent: Option<Id>,
     doubt: Option<Doubt>,
+    view: PointView<F>,
+}
+
+/// The disk as it was at a point, and what its bitmap marked. Clones are views of the same point.
+///
+/// Of a point that is not live it shows what has been written since, too.
+#[derive(Debug)]
+pub struct PointView<F> {
     size: u64,
     segment: Arc<Segment<F>>,
+    shield: Option<Arc<Shield<F>>>,
+}
+
+// Not derived: a file need not be `Clone` for a view to be.
+impl<F> Clone for PointView<F> {
+    fn clone(&self) -> Self {
+        let (segment, shield) = (Arc::clone(&self.segment), self.shield.clone());
+        Self { size: self.size, segment, shield }
+    }
 }
 
 /// What became of a point.
@@ -36,7 +60,54 @@ pub enum Outcome {
     Abandoned,
 }
 
-impl<F> FrozenPoint<F> {
+impl<F: Storage> PointView<F> {
+    /// The size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes that a mark stands for.
+    pub fn granularity(&self) -> Granularity {
+        self.segment.granularity
+    }
+
+    /// The marks.
+    pub fn bits(&self) -> &Bits {
+        &self.segment.wanted
+    }
+
+    /// What is marked of `range`: see [`Image::marked_extents`].
+    pub fn marked_extents(&self, range: ByteRange, most: usize) -> Vec<MarkedExtent> {
+        marked_extents(&[self.bits()], self.granularity(), range, most)
+    }
+
+    /// Says that nobody will read `range` of the point any more, so that the guest need not wait for
+    /// it to be copied.
+    pub fn spare(&self, range: ByteRange) {
+        if let Some(shield) = &self.shield {
+            shield.spare(range);
+        }
+    }
+
+    /// The same of all that is not marked.
+    pub fn spare_unmarked(&self) {
+        let marks = [self.bits()];
+        for run in runs_of_union(&marks, 0..self.bits().len()).filter(|run| !run.set) {
+            self.spare(self.granularity().bytes_of(run.bits, self.size));
+        }
+    }
+}
+
+impl<F: Storage> Drop for FrozenPoint<F> {
+    /// Whatever reads it must not take for the point what is written from now on.
+    fn drop(&mut self) {
+        if let Some(shield) = &self.view.shield {
+            shield.fail("it is settled");
+        }
+    }
+}
+
+impl<F: Storage> FrozenPoint<F> {
     /// The bitmap that it is a point of.
     pub fn bitmap(&self) -> &str {
         &self.bitmap
@@ -59,30 +130,62 @@ impl<F> FrozenPoint<F> {
 
     /// The size of the disk in bytes.
     pub fn size(&self) -> u64 {
-        self.size
+        self.view.size
     }
 
     /// Bytes that a mark stands for.
     pub fn granularity(&self) -> Granularity {
-        self.segment.granularity
+        self.view.granularity()
     }
 
     /// The marks.
     pub fn bits(&self) -> &Bits {
-        &self.segment.wanted
+        self.view.bits()
+    }
+
+    /// The disk as it was at the point.
+    pub fn view(&self) -> &PointView<F> {
+        &self.view
     }
 }
 
 impl<D: Directory> Image<D> {
     /// Takes the point `point` of the bitmap `name`: from here on a successor records.
     ///
-    /// All writes that have returned are in the point, and are durable.
+    /// All writes that have returned are in the point, and are durable. What is written from now on
+    /// may be seen in it: it is the disk of an instant only if nobody writes.
     ///
     /// # Errors
     ///
     /// [`Error::ReadOnly`], [`Error::BitmapNotFound`], [`Error::BitmapBusy`],
     /// [`Error::DataSyncFailed`], or an error of the storage; the bitmap is then as it was.
     pub async fn begin_point(&self, name: &str, point: Id) -> Result<FrozenPoint<D::File>> {
+        self.take_point(name, point, None).await
+    }
+
+    /// Takes a point as [`begin_point`](Self::begin_point) does, which is the disk of an instant
+    /// whatever is written from now on: what it still needs is copied to `fleece` first.
+    ///
+    /// Writes that are under way when it is called may be in the point, in part, or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`begin_point`](Self::begin_point).
+    pub async fn begin_live_point(
+        &self,
+        name: &str,
+        point: Id,
+        fleece: Arc<Fleece<D::File>>,
+    ) -> Result<FrozenPoint<D::File>> {
+        self.take_point(name, point, Some(fleece)).await
+    }
+
+    async fn take_point(
+        &self,
+        name: &str,
+        point: Id,
+        fleece: Option<Arc<Fleece<D::File>>>,
+    ) -> Result<FrozenPoint<D::File>> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);
         }
@@ -92,21 +195,69 @@ impl<D: Directory> Image<D> {
             return Err(Error::unusable(&self.name, format!("bitmap '{name}' is disabled")));
         }
         let (parent, doubt) = (bitmap.segments[0].point, bitmap.doubt);
-        let mut plan = Plan::of(&control, self.size());
+        // What is copied at a time stays short, however coarse the bitmap is.
+        let granularity = bitmap.granularity.min(Granularity::DEFAULT);
+        let size = self.size();
+        let shield = fleece.map(|fleece| Arc::new(Shield::new(fleece, granularity, size)));
+        let mut plan = Plan::of(&control, size);
+        plan.shield = shield.clone().map(|shield| (point, shield));
         if let Err(error) = self.plan_successor(&mut plan, name, point).await {
             self.forget_fresh(plan).await;
             return Err(error);
         }
         self.switch_to(&mut control, plan).await?;
         let bitmap = control.free(name)?;
-        bitmap.busy = Some(point);
         let (_successor, frozen) = bitmap.segments.split_last().expect("it has a successor");
         let segment = Arc::clone(&frozen[0].segment);
-        for held in &frozen[1..] {
-            segment.wanted.union(&held.segment.wanted);
+        let others: Vec<_> = frozen[1..].iter().map(|held| Arc::clone(&held.segment)).collect();
+        let view = PointView { size, segment, shield };
+        let frozen = FrozenPoint { bitmap: name.to_owned(), point, parent, doubt, view };
+        if frozen.view.shield.is_some() {
+            // Writes that do not know the shield still mark the old segments, and write over what
+            // nobody has copied. After them the point changes no more.
+            self.gate.drain(self.data()).await;
         }
-        let (bitmap, size) = (name.to_owned(), self.size());
-        Ok(FrozenPoint { bitmap, point, parent, doubt, size, segment })
+        others.iter().for_each(|other| frozen.bits().union(&other.wanted));
+        control.free(name)?.busy = Some(point);
+        Ok(frozen)
+    }
+
+    /// Fills `buffer` from `offset` of the disk as it was at the point of `view`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read), and [`Error::Unusable`] if the point is lost, because its
+    /// fleece is full or has failed, or settled.
+    pub async fn read_at_point(
+        &self,
+        view: &PointView<D::File>,
+        offset: u64,
+        buffer: Buffer,
+    ) -> Result<Buffer> {
+        self.check_range(offset, buffer.len() as u64)?;
+        match &view.shield {
+            Some(shield) => shield.read_at((&self.name, &self.chain), offset, buffer).await,
+            None => self.chain.read_at(offset, buffer).await,
+        }
+    }
+
+    /// What the first bytes of `range` were at the point of `view`, as far as they were alike; bytes
+    /// that have been copied count as data. `range` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`block_status`](Self::block_status) and [`read_at_point`](Self::read_at_point).
+    pub async fn block_status_at_point(
+        &self,
+        view: &PointView<D::File>,
+        range: ByteRange,
+    ) -> Result<Extent> {
+        let now = self.block_status(range).await?;
+        let Some(shield) = &view.shield else { return Ok(now) };
+        let there = ByteRange::new(now.start, now.length);
+        let (length, copied) = shield.first_copied(&self.name, there)?;
+        let (present, data) = (now.present || copied, now.data || copied);
+        Ok(Extent { length, present, data, ..now })
     }
 
     /// Says what became of a point.
@@ -119,6 +270,7 @@ impl<D: Directory> Image<D> {
         let name = frozen.bitmap.clone();
         {
             let mut control = self.control.lock().await;
+            control.shields.retain(|(point, _)| *point != frozen.point);
             let bitmap = control.bitmaps.iter_mut().find(|bitmap| bitmap.name == name);
             bitmap.ok_or_else(|| Error::BitmapNotFound(name.clone()))?.busy = None;
         }

@@ -75,7 +75,7 @@ impl<D: Directory> Image<D> {
         }
         self.write_descriptor(&copy_name(&self.name), &before).await?;
         self.take_into_use(&mut control.bitmaps).await?;
-        self.gate.replace(bitmaps::recording(&control.bitmaps));
+        self.gate.replace(control.duties(bitmaps::recording(&control.bitmaps)));
         Ok(())
     }
 

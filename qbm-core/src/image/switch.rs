@@ -15,8 +15,9 @@ use crate::descriptor::{Bitmap, Descriptor, SegmentRef};
 use crate::mutants::{self, Mutant};
 use crate::sync::Ordering;
 use crate::track::segment::Segment;
+use crate::track::shield::Shield;
 use crate::units::MAX_SIZE;
-use crate::{Directory, Error, Granularity, Result};
+use crate::{Directory, Error, Granularity, Id, Result};
 
 /// The bitmaps to come.
 pub(super) struct Plan<F> {
@@ -33,6 +34,8 @@ pub(super) struct Plan<F> {
     /// What takes the place of the allocation bitmap, if anything does: durable already, and made
     /// under a claim on all clusters that is held until the plan is decided.
     pub(super) allocation: Option<Arc<Segment<F>>>,
+    /// What a new point needs of the disk from the moment at which the plan is decided.
+    pub(super) shield: Option<(Id, Arc<Shield<F>>)>,
 }
 
 /// Marks that go into a segment.
@@ -68,6 +71,7 @@ impl<F> Plan<F> {
             fresh: Vec::new(),
             unions: Vec::new(),
             allocation: None,
+            shield: None,
         }
     }
 
@@ -128,7 +132,7 @@ impl<D: Directory> Image<D> {
 
     /// Leaves `plan`, which nothing on the medium names, and goes on as before.
     pub(super) async fn give_up(&self, control: &Control<D::File>, plan: &Plan<D::File>) {
-        self.gate.replace(recording_now(control));
+        self.gate.replace(control.duties(recording_now(control)));
         self.remove_files(&plan.fresh_files()).await;
     }
 
@@ -177,7 +181,7 @@ impl<D: Directory> Image<D> {
         } else {
             add_missing(&mut both, old);
         }
-        self.gate.switch(both, self.data()).await;
+        self.gate.switch(control.duties(both), self.data()).await;
         self.carry_over(&plan.unions).await
     }
 
@@ -221,7 +225,8 @@ impl<D: Directory> Image<D> {
         }
         control.bitmaps = plan.bitmaps;
         control.lingering.clear();
-        self.gate.replace(bitmaps::recording(&control.bitmaps));
+        control.shields.extend(plan.shield);
+        self.gate.replace(control.duties(bitmaps::recording(&control.bitmaps)));
         // After the bits: whoever sees a larger disk sees what of it is allocated.
         self.size.store(plan.size, Ordering::Release);
         Ok(gone)

@@ -69,7 +69,7 @@ impl Switching {
     }
 
     fn marks_successor(&self, ticket: &Ticket<File>) -> bool {
-        ticket.recording().iter().any(|segment| Arc::ptr_eq(segment, &self.successor))
+        ticket.duties().recording.iter().any(|segment| Arc::ptr_eq(segment, &self.successor))
     }
 }
 

@@ -14,13 +14,14 @@ mod stand_in;
 pub(crate) use {
     arc_swap::{ArcSwap, Guard},
     futures_util::lock::Mutex as AsyncMutex,
-    std::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
     std::sync::{Mutex, MutexGuard, OnceLock},
 };
 
 #[cfg(loom)]
 pub(crate) use {
     atomics::{AtomicBool, AtomicU64, Ordering},
+    loom::sync::atomic::fence,
     loom::sync::{Mutex, MutexGuard},
     stand_in::{ArcSwap, AsyncMutex, Guard, OnceLock},
 };

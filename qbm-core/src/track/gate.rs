@@ -1,4 +1,4 @@
-//! The gate: which segments a write must mark, and when all writes of an epoch are over.
+//! The gate: what a write must do first, such as mark segments, and when all writes of an epoch are over.
 //!
 //! # Invariants
 //!
@@ -9,11 +9,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::segment::Segment;
+use super::duties::Duties;
 use super::wait::WaitList;
-use crate::Storage;
 use crate::mutants::{self, Mutant};
 use crate::sync::{ArcSwap, AtomicU64, Guard, Mutex, MutexGuard, Ordering};
+use crate::{ByteRange, Storage};
 
 /// Set in [`Epoch::tickets`] once the epoch takes no more.
 const CLOSED: u64 = 1 << 63;
@@ -21,8 +21,7 @@ const CLOSED: u64 = 1 << 63;
 /// A stretch of time in which the same segments record.
 #[derive(Debug)]
 pub(crate) struct Epoch<F> {
-    /// The recording set.
-    recording: Vec<Arc<Segment<F>>>,
+    duties: Duties<F>,
     /// Tickets out, and [`CLOSED`].
     tickets: AtomicU64,
     /// Those of them whose write was dropped before it was complete.
@@ -31,9 +30,9 @@ pub(crate) struct Epoch<F> {
 }
 
 impl<F> Epoch<F> {
-    fn new(recording: Vec<Arc<Segment<F>>>) -> Arc<Self> {
+    fn new(duties: Duties<F>) -> Arc<Self> {
         Arc::new(Self {
-            recording,
+            duties,
             tickets: AtomicU64::new(0),
             orphans: AtomicU64::new(0),
             drained: WaitList::default(),
@@ -83,9 +82,9 @@ pub(crate) struct Gate<F> {
 }
 
 impl<F: Storage> Gate<F> {
-    /// A gate at which `recording` records.
-    pub(crate) fn new(recording: Vec<Arc<Segment<F>>>) -> Self {
-        Self { current: ArcSwap::new(Epoch::new(recording)), closed: Mutex::default() }
+    /// A gate with these duties at first.
+    pub(crate) fn new(duties: impl Into<Duties<F>>) -> Self {
+        Self { current: ArcSwap::new(Epoch::new(duties.into())), closed: Mutex::default() }
     }
 
     /// Takes a ticket of the current epoch. No lock, no allocation.
@@ -106,13 +105,17 @@ impl<F: Storage> Gate<F> {
         }
     }
 
-    /// Lets `recording` record from now on, and waits until every write that saw an older set is
-    /// over. `data` is where those writes go. One switch at a time.
-    pub(crate) async fn switch(&self, recording: Vec<Arc<Segment<F>>>, data: &F) {
-        self.replace(recording);
-        if mutants::planted(Mutant::NoDrain) {
-            return;
+    /// Lets `duties` be those of writes from now on, and waits until every write that has older
+    /// ones is over. `data` is where those writes go. One switch at a time.
+    pub(crate) async fn switch(&self, duties: impl Into<Duties<F>>, data: &F) {
+        self.replace(duties);
+        if !mutants::planted(Mutant::NoDrain) {
+            self.drain(data).await;
         }
+    }
+
+    /// Waits until every write is over that has other duties than those of now.
+    pub(crate) async fn drain(&self, data: &F) {
         loop {
             let Some(epoch) = self.closed().last().cloned() else { return };
             epoch.drain(data).await;
@@ -120,10 +123,10 @@ impl<F: Storage> Gate<F> {
         }
     }
 
-    /// Lets `recording` record from now on, without waiting. Writes under way still mark what
-    /// recorded before.
-    pub(crate) fn replace(&self, recording: Vec<Arc<Segment<F>>>) {
-        let old = self.current.swap(Epoch::new(recording));
+    /// Lets `duties` be those of writes from now on, without waiting. Writes under way still have
+    /// those of before.
+    pub(crate) fn replace(&self, duties: impl Into<Duties<F>>) {
+        let old = self.current.swap(Epoch::new(duties.into()));
         // Closed after the swap: a writer that finds it closed finds the new epoch in its place.
         old.tickets.fetch_or(CLOSED, Ordering::AcqRel);
         let mut closed = self.closed();
@@ -131,10 +134,10 @@ impl<F: Storage> Gate<F> {
         closed.push(old);
     }
 
-    /// Whether every segment that records at present passes `test`. Without a ticket that says
+    /// Whether a write to `range` would find its duties done at present. Without a ticket that says
     /// nothing of the next moment.
-    pub(crate) fn all_recording(&self, test: impl Fn(&Segment<F>) -> bool) -> bool {
-        self.current.load().recording.iter().all(|segment| test(segment))
+    pub(crate) fn is_free(&self, range: ByteRange) -> bool {
+        self.current.load().duties.are_done(range)
     }
 
     fn closed(&self) -> MutexGuard<'_, Vec<Arc<Epoch<F>>>> {
@@ -166,13 +169,13 @@ pub(crate) struct Ticket<F> {
 }
 
 impl<F> Ticket<F> {
-    /// The segments that must hold the write's marks before its data is submitted.
-    pub(crate) fn recording(&self) -> &[Arc<Segment<F>>] {
+    /// What is to be done before the write's data is submitted.
+    pub(crate) fn duties(&self) -> &Duties<F> {
         #[cfg(qbm_mutants)]
         if let Some(stale) = &self.stale {
-            return &stale.recording;
+            return &stale.duties;
         }
-        self.epoch.as_ref().map_or(&[], |epoch| &epoch.recording)
+        &self.epoch.as_ref().expect("a ticket is given back by value").duties
     }
 
     /// Gives the ticket back: the medium has finished with the write, or never saw it.

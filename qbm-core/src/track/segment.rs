@@ -118,6 +118,11 @@ impl<F> Segment<F> {
         self.durable.contains(granules.clone())
     }
 
+    /// Whether a write to `range` finds its marks durable here.
+    pub(crate) fn has_marks(&self, range: ByteRange) -> bool {
+        self.is_durable(&self.granules(range))
+    }
+
     /// Marks `granules` in memory and notes their pages. Returns whether the caller may go on at
     /// once, without waiting for a commit.
     pub(crate) fn mark(&self, granules: &Range<u64>) -> bool {

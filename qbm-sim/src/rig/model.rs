@@ -284,6 +284,29 @@ impl Model {
         }
     }
 
+    /// An instant is about to be fixed; returns when.
+    pub(crate) fn begin_instant(&mut self) -> u64 {
+        self.tick()
+    }
+
+    /// The instant was fixed, some time since `began`: what was acknowledged by then is in it, and
+    /// what has not begun yet is not.
+    pub(crate) fn end_instant(&mut self, began: u64) -> Instant {
+        self.tick();
+        let done = |index: usize| self.versions[index].acknowledged.filter(|end| *end < began);
+        let possible = |seen: &u64| {
+            let shown = (0..self.versions.len()).filter(|index| seen >> index & 1 == 1);
+            let shown: Vec<usize> = shown.collect();
+            let hiders = shown.iter().filter(|&&index| self.versions[index].hides);
+            let hider = hiders.filter(|&&index| done(index).is_some());
+            let hider = hider.map(|&index| self.versions[index].begun).max();
+            let hidden = |index: usize| done(index).is_some_and(|end| Some(end) < hider);
+            let shown = shown.into_iter().filter(|index| !hidden(*index));
+            shown.map(|index| self.versions[index].byte).collect()
+        };
+        Instant { possible: self.visible.iter().map(possible).collect() }
+    }
+
     /// The names of the users' bitmaps that must be there, and of those that may be.
     pub(crate) fn names(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
         let certain = self.certain.keys().map(String::as_str);
@@ -328,6 +351,27 @@ impl Model {
         let granules = contents.len().div_ceil(GRANULE);
         let excess = |granule: &usize| marked(*granule) && !tracking.attempted.contains(granule);
         Ok((0..granules).filter(excess).count() as u64)
+    }
+}
+
+/// What the disk may have been at an instant.
+#[derive(Debug)]
+pub(crate) struct Instant {
+    /// For each byte of the disk, the bytes that it may have been.
+    possible: Vec<BTreeSet<u8>>,
+}
+
+impl Instant {
+    /// `bytes` from `offset` are those of the instant.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be.
+    pub(crate) fn check(&self, offset: usize, bytes: &[u8]) {
+        for (place, (byte, possible)) in bytes.iter().zip(&self.possible[offset..]).enumerate() {
+            let place = offset + place;
+            assert!(possible.contains(byte), "P5: byte {place} of a point is {byte}: {possible:?}");
+        }
     }
 }
 

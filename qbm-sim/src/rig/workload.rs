@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use qbm_core::image::{BitmapAction, Outcome};
-use qbm_core::{Buffer, ByteRange, Granularity, Host, Id, Image, Persist, Unmap, backup};
+use qbm_core::image::{BitmapAction, Fleece, Outcome};
+use qbm_core::{
+    Buffer, ByteRange, Directory, Granularity, Host, Id, Image, Persist, Unmap, backup,
+};
 
-use super::model::Model;
+use super::model::{GRANULE, Model};
 use super::operation::{Operation, Request};
 use super::{BACKUP, OTHER, USER, backup_options, subject};
-use crate::{Disk, SimDirectory};
+use crate::{Disk, SimDirectory, SimFile};
 
 /// What a worker needs.
 #[derive(Clone, Copy)]
@@ -93,14 +95,43 @@ fn add(name: &str) -> BitmapAction {
 async fn back_up(site: Site<'_>, name: &str) {
     let target = SimDirectory::new(site.target);
     let options = backup_options(name);
+    let Some(fleece) = fleece(site).await else { return };
+    let source = (site.image, fleece);
     // An error is fine: a fault was injected. What it leaves is what is checked.
-    let _report = backup::run(site.image, &target, &options, site.host, &mut |_| {}).await;
+    let _report = backup::run_live(source, &target, &options, site.host, &mut |_| {}).await;
 }
 
+/// Takes a live point, and reads all of it while the guest writes: it is the disk of an instant.
 async fn give_up_a_point(site: Site<'_>, point: Id) {
-    if let Ok(frozen) = site.image.begin_point(BACKUP, point).await {
-        let _settled = site.image.settle_point(frozen, Outcome::Abandoned).await;
+    let Some(fleece) = fleece(site).await else { return };
+    let began = site.model.borrow_mut().begin_instant();
+    let Ok(frozen) = site.image.begin_live_point(BACKUP, point, fleece).await else { return };
+    let instant = site.model.borrow_mut().end_instant(began);
+    // Twice: what has been seen once does not change either.
+    let mut seen: Vec<Option<u8>> = vec![None; usize::try_from(frozen.size()).expect("small")];
+    for offset in (0..seen.len()).chain(0..seen.len()).step_by(GRANULE) {
+        let end = seen.len().min(offset + GRANULE);
+        let buffer = Buffer::zeroed(end - offset);
+        let Ok(bytes) = site.image.read_at_point(frozen.view(), offset as u64, buffer).await else {
+            // An error was injected: the point is lost, and says so.
+            break;
+        };
+        for (seen, byte) in seen[offset..end].iter_mut().zip(&*bytes) {
+            let before = *seen.get_or_insert(*byte);
+            assert_eq!(before, *byte, "P5: a point has changed, near byte {offset}");
+        }
+        instant.check(offset, &bytes);
     }
+    let _settled = site.image.settle_point(frozen, Outcome::Abandoned).await;
+}
+
+/// An empty fleece in a file without a name, unless an error was injected. It is beside the image,
+/// so that errors strike it too.
+async fn fleece(site: Site<'_>) -> Option<Arc<Fleece<SimFile>>> {
+    let (directory, name) = (SimDirectory::new(site.disk), site.host.fresh_id().to_string());
+    let file = directory.create(&name).await.ok()?;
+    directory.remove(&name).await.ok()?;
+    Some(Arc::new(Fleece::new(file, u64::MAX)))
 }
 
 /// An action after which the bitmap `name` tracks changes from now on.
