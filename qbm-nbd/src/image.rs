@@ -3,6 +3,7 @@
 use std::io;
 
 use futures_executor::block_on;
+use qbm_core::image::MarkedExtent;
 use qbm_core::{Buffer, ByteRange, Directory, Error, Image, Persist, Unmap};
 
 use crate::disk::{Context, Disk, Extent, Fault, Pace};
@@ -22,7 +23,7 @@ impl<D: Directory> Disk for Image<D> {
     }
 
     fn may_wait(&self, range: ByteRange) -> bool {
-        !self.is_marked(range)
+        !self.is_free(range)
     }
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
@@ -48,35 +49,39 @@ impl<D: Directory> Disk for Image<D> {
         range: ByteRange,
         most: usize,
     ) -> Result<Vec<Extent>, Fault> {
+        let status = |rest| block_on(self.block_status(rest));
         match context {
-            Context::Allocation => stretches(self, range, most, allocation_flags),
-            Context::AllocationDepth => stretches(self, range, most, depth_flags),
+            Context::Allocation => stretches(status, range, most, allocation_flags),
+            Context::AllocationDepth => stretches(status, range, most, depth_flags),
             Context::DirtyBitmap(name) => {
-                let extents = block_on(self.marked_extents(name, range, most))
-                    .map_err(|error| fault(&error))?;
-                let flags = |marked| if marked { DIRTY } else { 0 };
-                let extents = extents.iter();
-                Ok(extents.map(|e| Extent { length: e.length, flags: flags(e.marked) }).collect())
+                let extents = block_on(self.marked_extents(name, range, most));
+                extents.map(|extents| marked(&extents)).map_err(|error| fault(&error))
             }
         }
     }
 }
 
-fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
+pub(crate) fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
     if extent.data { 0 } else { allocation_flag::HOLE | allocation_flag::ZERO }
 }
 
-fn depth_flags(extent: &qbm_core::image::Extent) -> u32 {
+pub(crate) fn depth_flags(extent: &qbm_core::image::Extent) -> u32 {
     if !extent.present {
         return 0;
     }
     u32::try_from(extent.depth + 1).expect("a chain is short")
 }
 
-/// The first stretches of `range`, those joined that `flags` does not tell apart. The storage is
-/// asked at most `most` times.
-fn stretches<D: Directory>(
-    image: &Image<D>,
+/// What a bitmap marks, in the flags of its context.
+pub(crate) fn marked(extents: &[MarkedExtent]) -> Vec<Extent> {
+    let flags = |marked| if marked { DIRTY } else { 0 };
+    extents.iter().map(|e| Extent { length: e.length, flags: flags(e.marked) }).collect()
+}
+
+/// The first stretches of `range`, those joined that `flags` does not tell apart. `status` is asked
+/// at most `most` times.
+pub(crate) fn stretches(
+    status: impl Fn(ByteRange) -> qbm_core::Result<qbm_core::image::Extent>,
     range: ByteRange,
     most: usize,
     flags: impl Fn(&qbm_core::image::Extent) -> u32,
@@ -88,7 +93,7 @@ fn stretches<D: Directory>(
             break;
         }
         let rest = ByteRange::new(offset, range.end() - offset);
-        let stretch = block_on(image.block_status(rest)).map_err(|error| fault(&error))?;
+        let stretch = status(rest).map_err(|error| fault(&error))?;
         offset += stretch.length;
         let extent = Extent { length: stretch.length, flags: flags(&stretch) };
         match extents.last_mut() {
@@ -100,7 +105,7 @@ fn stretches<D: Directory>(
 }
 
 /// What a client is told of `error`; the operator is told all of it.
-fn fault(error: &Error) -> Fault {
+pub(crate) fn fault(error: &Error) -> Fault {
     let (code, what) = match error {
         Error::ReadOnly => (ErrorCode::NotPermitted, "the disk is read-only"),
         Error::OutOfRange { .. } => (ErrorCode::Invalid, "the request is outside the disk"),

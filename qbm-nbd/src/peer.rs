@@ -9,12 +9,14 @@ use crate::wire::Wire;
 pub(crate) struct Peer {
     /// As it was accepted, without what is spoken over it.
     pub(crate) wire: Arc<dyn Wire>,
+    /// Where it comes from, for people.
+    pub(crate) address: String,
     stopping: AtomicBool,
 }
 
 impl Peer {
-    pub(crate) fn new(wire: Arc<dyn Wire>) -> Self {
-        Self { wire, stopping: AtomicBool::new(false) }
+    pub(crate) fn new(wire: Arc<dyn Wire>, address: String) -> Self {
+        Self { wire, address, stopping: AtomicBool::new(false) }
     }
 
     /// Lets it end once the requests that have been received are answered.

@@ -8,6 +8,15 @@ use crate::limits::{Limits, MAX_HANDSHAKES};
 use crate::peer::Peer;
 use crate::statistics::Statistics;
 
+/// A client that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedClient {
+    /// The name of the export that it has chosen.
+    pub export: String,
+    /// Where it comes from: the address of a network, or empty for this machine.
+    pub address: String,
+}
+
 /// The clients that are connected, by the order in which they came.
 pub(crate) struct Registry {
     limits: Limits,
@@ -23,6 +32,8 @@ struct State {
 
 struct Client {
     peer: Arc<Peer>,
+    /// The export that it has chosen; `None` during its handshake.
+    export: Option<String>,
     /// Since when it is in its handshake; `None` once it is served.
     handshake: Option<Instant>,
 }
@@ -68,7 +79,9 @@ impl Registry {
         }
         let number = state.next;
         state.next += 1;
-        state.clients.insert(number, Client { peer, handshake: Some(Instant::now()) });
+        state
+            .clients
+            .insert(number, Client { peer, export: None, handshake: Some(Instant::now()) });
         number
     }
 
@@ -84,6 +97,30 @@ impl Registry {
         client.handshake = None;
         statistics.serving.add(1);
         true
+    }
+
+    /// The client has chosen the export `name`.
+    pub(crate) fn choose(&self, number: u64, name: &str) {
+        if let Some(client) = self.lock().clients.get_mut(&number) {
+            client.export = Some(name.to_owned());
+        }
+    }
+
+    /// Those who have chosen an export: which one, and from where they come.
+    pub(crate) fn served(&self) -> Vec<ServedClient> {
+        let state = self.lock();
+        let served = state.clients.values().filter_map(|client| {
+            let address = client.peer.address.clone();
+            Some(ServedClient { export: client.export.clone()?, address })
+        });
+        served.collect()
+    }
+
+    /// Hangs up on those who have chosen the export `name`.
+    pub(crate) fn end_export(&self, name: &str) {
+        let state = self.lock();
+        let chosen = |client: &&Client| client.export.as_deref() == Some(name);
+        state.clients.values().filter(chosen).for_each(|client| client.peer.wire.hang_up());
     }
 
     /// The client is gone.

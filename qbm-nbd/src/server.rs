@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::handshake::Handshake;
 use crate::limits::{Limits, MAX_NAME};
 use crate::listener::{Event, Listener, Stop, wait};
 use crate::peer::Peer;
-use crate::registry::Registry;
+use crate::registry::{Registry, ServedClient};
 use crate::reports::Reports;
 use crate::statistics::Statistics;
 use crate::tls::Tls;
@@ -22,9 +22,20 @@ use crate::wire::{Socket, Wire};
 /// threads. Each time the oldest handshake has to go.
 const EXHAUSTED: Duration = Duration::from_millis(10);
 
+/// Why an export was not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExportRefused {
+    /// Another has its name.
+    #[error("NBD server already has export named '{0}'")]
+    NameTaken(String),
+    /// Its name or description is longer than [`MAX_NAME`].
+    #[error("export name or description is longer than {MAX_NAME} bytes")]
+    TooLong,
+}
+
 /// Exports, and the clients that see them.
 pub struct Server {
-    exports: Vec<Export>,
+    exports: Mutex<Vec<Export>>,
     tls: Option<Tls>,
     limits: Limits,
     registry: Registry,
@@ -46,20 +57,51 @@ impl Server {
         report: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
         assert!(!exports.is_empty(), "a server has an export");
-        for (index, export) in exports.iter().enumerate() {
-            let texts = [&export.name, &export.description];
-            assert!(texts.iter().all(|text| text.len() <= MAX_NAME), "texts are short");
-            let others = &exports[index + 1..];
-            assert!(others.iter().all(|other| other.name != export.name), "names differ");
-        }
-        Self {
-            exports,
+        let server = Self {
+            exports: Mutex::default(),
             tls: None,
             registry: Registry::new(limits.clone()),
             limits,
             statistics: Arc::default(),
             reports: Reports(Box::new(report)),
+        };
+        for export in exports {
+            server.add(export).expect("texts are short, and names differ");
         }
+        server
+    }
+
+    /// Adds an export, for clients to come.
+    ///
+    /// # Errors
+    ///
+    /// If there is one of this name, or a text is longer than [`MAX_NAME`].
+    pub fn add(&self, export: Export) -> Result<(), ExportRefused> {
+        let texts = [&export.name, &export.description];
+        if texts.iter().any(|text| text.len() > MAX_NAME) {
+            return Err(ExportRefused::TooLong);
+        }
+        let mut exports = self.exports();
+        if exports.iter().any(|other| other.name == export.name) {
+            return Err(ExportRefused::NameTaken(export.name));
+        }
+        exports.push(export);
+        Ok(())
+    }
+
+    /// Removes the export `name`, if there is one, and hangs up on its clients.
+    pub fn remove(&self, name: &str) {
+        self.exports().retain(|export| export.name != name);
+        self.registry.end_export(name);
+    }
+
+    /// The clients that are served now.
+    pub fn clients(&self) -> Vec<ServedClient> {
+        self.registry.served()
+    }
+
+    fn exports(&self) -> MutexGuard<'_, Vec<Export>> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same for clients that speak TLS, and no others.
@@ -145,7 +187,8 @@ impl Server {
             // The client is gone already.
             return true;
         }
-        let peer = Arc::new(Peer::new(Arc::new(socket)));
+        let address = socket.address();
+        let peer = Arc::new(Peer::new(Arc::new(socket), address));
         let number = self.registry.add(Arc::clone(&peer), &self.statistics);
         let thread = Builder::new().name("nbd-client".to_owned()).stack_size(STACK);
         let spawned = thread.spawn_scoped(scope, move || self.attend(&peer, number)).is_ok();
@@ -158,7 +201,7 @@ impl Server {
     /// Serves one client on the calling thread, until it goes. Whoever calls this sees to it that
     /// the wire is not silent for ever.
     pub fn serve_wire(&self, wire: Box<dyn Wire>) {
-        let peer = Arc::new(Peer::new(Arc::from(wire)));
+        let peer = Arc::new(Peer::new(Arc::from(wire), String::new()));
         let number = self.registry.add(Arc::clone(&peer), &self.statistics);
         self.attend(&peer, number);
     }
@@ -175,9 +218,17 @@ impl Server {
     fn converse(&self, peer: &Peer, number: u64) {
         let admit = || self.registry.admit(number, &self.statistics);
         let wire = Arc::clone(&peer.wire);
-        let handshake = Handshake::new(&self.exports, wire, self.tls.as_ref(), &admit);
+        // Those of now: what becomes of them meanwhile is for the next client.
+        let exports = self.exports().clone();
+        let handshake = Handshake::new(&exports, wire, self.tls.as_ref(), &admit);
         // A handshake that breaks is the client's affair.
         if let Ok(Some(session)) = handshake.run() {
+            let name = &session.export.name;
+            self.registry.choose(number, name);
+            if !self.exports().iter().any(|export| export.name == *name) {
+                // It was removed before the client could be told so.
+                return;
+            }
             let operator = (&*self.statistics, &self.reports);
             Connection::new(session, peer, operator).serve();
         }

@@ -43,6 +43,15 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// Where the client comes from; empty for a socket of this machine.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(|address| address.to_string()),
+            Self::Unix(_) => Ok(String::new()),
+        }
+        .unwrap_or_default()
+    }
+
     /// Makes it ready: a peer that reads nothing for `patience` is an error, small replies are not
     /// held back, and calls block.
     pub(crate) fn prepare(&self, patience: Duration) -> io::Result<()> {
