@@ -15,6 +15,7 @@ pub mod io;
 pub mod open;
 pub mod output;
 pub mod progress;
+pub mod remote;
 pub mod size;
 pub mod target;
 mod usage;

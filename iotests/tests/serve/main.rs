@@ -4,7 +4,9 @@
 mod aio;
 mod clients;
 mod crashes;
+mod live;
 mod places;
+mod qmp;
 mod status;
 mod tls;
 

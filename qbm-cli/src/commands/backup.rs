@@ -1,5 +1,7 @@
 //! `qbm backup`: stores a point in time of an image in a directory.
 
+mod by_server;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,12 +10,14 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::backup::{self, BackupOptions, BackupReport, Estimate, Kind};
 use qbm_core::descriptor::Doubt;
-use qbm_core::{Access, Granularity};
-use serde_json::{Value, json};
+use qbm_core::{Access, Granularity, Id};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::open::{FileDirectory, FileImage, ImageArgs, host};
+use crate::open::{FileDirectory, FileImage, GateArgs, ImageArgs, host};
 use crate::output::{self, Output};
 use crate::progress::Bar;
+use crate::remote::RemoteArgs;
 use crate::size;
 
 /// Store the disk as it is now: all of it the first time, what has changed after that
@@ -24,6 +28,8 @@ use crate::size;
 pub struct BackupArgs {
     #[command(flatten)]
     image: ImageArgs,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// The directory of the points; it is made if it is not there
     target: PathBuf,
     /// The bitmap that says what has changed; it is added if the image does not have it
@@ -32,6 +38,9 @@ pub struct BackupArgs {
     /// Bytes that a bit of an added bitmap stands for
     #[arg(short, long, value_name = "SIZE", default_value = "64k", value_parser = size::granularity)]
     granularity: Granularity,
+    /// While a server has the image, copy at most SIZE of what its guest writes over [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = fleece_limit)]
+    fleece_limit: Option<u64>,
     /// Store the whole disk
     #[arg(long, conflicts_with = "require_incremental")]
     full: bool,
@@ -46,12 +55,19 @@ pub struct BackupArgs {
     output: Output,
 }
 
+fn fleece_limit(text: &str) -> Result<u64, String> {
+    size::parse(text).map_err(|error| error.to_string())
+}
+
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// Why there is no new point. The marks are then all still there.
 pub fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
+    if let Some(server) = args.remote.find(&args.image.image)? {
+        return by_server::run(args, server);
+    }
     let access = if args.estimate { Access::Read } else { Access::Write };
     let image = args.image.open(access, false)?;
     if args.estimate {
@@ -60,15 +76,19 @@ pub fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let stored = store(args, &image);
-    let id = block_on(image.descriptor()).id.map(|id| id.to_string());
+    let id = block_on(image.descriptor()).id;
     let closed = block_on(image.close());
     let (report, created) = stored?;
     closed?;
-    match args.output {
-        Output::Json => output::print_json(&to_json(&report, id.as_deref())),
-        Output::Human => print(args, &report, &created),
-    }
+    tell(args, &Stored::new(&report, id, created));
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell(args: &BackupArgs, stored: &Stored) {
+    match args.output {
+        Output::Json => output::print_json(&json!(stored)),
+        Output::Human => print(args, stored),
+    }
 }
 
 fn options(args: &BackupArgs, name: String) -> BackupOptions {
@@ -91,7 +111,7 @@ fn estimate(args: &BackupArgs, image: &FileImage) -> anyhow::Result<Estimate> {
 }
 
 fn store(args: &BackupArgs, image: &FileImage) -> anyhow::Result<(BackupReport, String)> {
-    let target = open_target(args)?;
+    let target = open_target(&args.image.gate, &args.target)?;
     let host = host();
     let created = output::time(host.now());
     let name = free_name(&created, &args.target);
@@ -103,18 +123,19 @@ fn store(args: &BackupArgs, image: &FileImage) -> anyhow::Result<(BackupReport, 
     Ok((report?, created))
 }
 
-fn open_target(args: &BackupArgs) -> anyhow::Result<FileDirectory> {
-    if !args.target.exists() {
-        let made = std::fs::create_dir(&args.target);
-        made.with_context(|| args.target.display().to_string())?;
+/// Opens the directory `target`, and makes it if it is not there.
+pub(crate) fn open_target(gate: &GateArgs, target: &Path) -> anyhow::Result<FileDirectory> {
+    if !target.exists() {
+        let made = std::fs::create_dir(target);
+        made.with_context(|| target.display().to_string())?;
     }
-    args.image.gate.directory(&args.target)
+    gate.directory(target)
 }
 
 /// A name for a point of the time `created` that `target` does not have yet.
 ///
 /// Without colons: QEMU would take what is before one for a protocol.
-fn free_name(created: &str, target: &Path) -> String {
+pub(crate) fn free_name(created: &str, target: &Path) -> String {
     let plain = created.replace(':', "");
     let names = std::iter::once(plain.clone()).chain((2..).map(|n| format!("{plain}-{n}")));
     let taken = |name: &String| {
@@ -124,74 +145,116 @@ fn free_name(created: &str, target: &Path) -> String {
     names.into_iter().find(|name| !taken(name)).expect("there is always another number")
 }
 
-fn to_json(report: &BackupReport, image: Option<&str>) -> Value {
-    let (kind, parent, reason) = kind_facts(report.kind);
-    json!({
-        "point": report.point.to_string(),
-        "name": report.name,
-        "type": kind,
-        "parent": parent,
-        "reason": reason,
-        "image": image,
-        "size": report.size,
-        "dirty": report.dirty,
-        "read": report.read,
-        "stored": report.stored,
-        "doubt": report.doubt.map(doubt_facts),
-    })
+/// What a backup has stored, as it is told in JSON, here and by a server.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Stored {
+    point: String,
+    name: String,
+    created: String,
+    #[serde(flatten)]
+    kind: KindFacts,
+    image: Option<String>,
+    size: u64,
+    dirty: u64,
+    read: u64,
+    stored: u64,
+    doubt: Option<Reason>,
 }
 
-fn kind_facts(kind: Kind) -> (&'static str, Option<String>, Option<Value>) {
-    match kind {
-        Kind::Incremental { parent } => ("incremental", Some(parent.to_string()), None),
-        Kind::Full(reason) => {
-            let reason = json!({ "code": reason.code(), "reason": reason.sentence() });
-            ("full", None, Some(reason))
+#[derive(Debug, Deserialize, Serialize)]
+struct KindFacts {
+    #[serde(rename = "type")]
+    kind: String,
+    parent: Option<String>,
+    reason: Option<Reason>,
+}
+
+/// Why something is so: the word for programs, and the sentence for people.
+#[derive(Debug, Deserialize, Serialize)]
+struct Reason {
+    code: String,
+    reason: String,
+}
+
+impl Stored {
+    /// What `report` says of a backup of the image `image`, made at the time `created`.
+    pub(crate) fn new(report: &BackupReport, image: Option<Id>, created: String) -> Self {
+        Self {
+            point: report.point.to_string(),
+            name: report.name.clone(),
+            created,
+            kind: KindFacts::of(report.kind),
+            image: image.map(|id| id.to_string()),
+            size: report.size,
+            dirty: report.dirty,
+            read: report.read,
+            stored: report.stored,
+            doubt: report.doubt.map(Reason::of_doubt),
         }
     }
 }
 
-fn doubt_facts(doubt: Doubt) -> Value {
-    json!({ "code": doubt.code(), "reason": doubt.sentence() })
+impl KindFacts {
+    fn of(kind: Kind) -> Self {
+        let (kind, parent, reason) = match kind {
+            Kind::Incremental { parent } => ("incremental", Some(parent.to_string()), None),
+            Kind::Full(reason) => ("full", None, Some((reason.code(), reason.sentence()).into())),
+        };
+        Self { kind: kind.to_owned(), parent, reason }
+    }
 }
 
-fn print(args: &BackupArgs, report: &BackupReport, created: &str) {
-    let (kind, _, _) = kind_facts(report.kind);
+impl Reason {
+    fn of_doubt(doubt: Doubt) -> Self {
+        (doubt.code(), doubt.sentence()).into()
+    }
+}
+
+impl From<(&str, &str)> for Reason {
+    fn from((code, reason): (&str, &str)) -> Self {
+        Self { code: code.to_owned(), reason: reason.to_owned() }
+    }
+}
+
+fn print(args: &BackupArgs, stored: &Stored) {
     println!(
-        "{kind} of \"{}\": {} of {} dirty, {} stored, point {created} ({})",
+        "{} of \"{}\": {} of {} dirty, {} stored, point {} ({})",
+        stored.kind.kind,
         args.bitmap,
-        output::bytes(report.dirty),
-        output::bytes(report.size),
-        output::bytes(report.stored),
-        report.name
+        output::bytes(stored.dirty),
+        output::bytes(stored.size),
+        output::bytes(stored.stored),
+        stored.created,
+        stored.name
     );
-    print_why(report.kind, report.doubt);
+    print_why(&stored.kind, stored.doubt.as_ref());
 }
 
 fn print_estimate(args: &BackupArgs, image: &FileImage, estimate: Estimate) {
-    let (kind, parent, reason) = kind_facts(estimate.kind);
+    let kind = KindFacts::of(estimate.kind);
+    let doubt = estimate.doubt.map(Reason::of_doubt);
     match args.output {
         Output::Json => output::print_json(&json!({
-            "type": kind,
-            "parent": parent,
-            "reason": reason,
+            "type": kind.kind,
+            "parent": kind.parent,
+            "reason": kind.reason,
             "dirty": estimate.bytes,
             "size": image.size(),
-            "doubt": estimate.doubt.map(doubt_facts),
+            "doubt": doubt,
         })),
         Output::Human => {
             let (dirty, size) = (output::bytes(estimate.bytes), output::bytes(image.size()));
-            println!("{kind} of \"{}\": {dirty} of {size} dirty", args.bitmap);
-            print_why(estimate.kind, estimate.doubt);
+            println!("{} of \"{}\": {dirty} of {size} dirty", kind.kind, args.bitmap);
+            print_why(&kind, doubt.as_ref());
         }
     }
 }
 
-fn print_why(kind: Kind, doubt: Option<Doubt>) {
-    if let Kind::Full(reason) = kind {
-        println!("full ({}): {}", reason.code(), reason.sentence());
+fn print_why(kind: &KindFacts, doubt: Option<&Reason>) {
+    if let Some(Reason { code, reason }) = &kind.reason {
+        println!("full ({code}): {reason}");
     }
-    if let Some(doubt) = doubt {
-        println!("doubtful ({}): {}", doubt.code(), doubt.sentence());
+    if let Some(Reason { code, reason }) = doubt {
+        println!("doubtful ({code}): {reason}");
     }
 }

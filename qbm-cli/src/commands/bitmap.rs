@@ -1,16 +1,18 @@
 //! `qbm bitmap`: operations on bitmaps, with the options of `qemu-img bitmap`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use futures_executor::block_on;
 use qbm_core::image::{BitmapAction, Marks, OpenOptions};
 use qbm_core::{Access, Granularity};
+use serde_json::{Value, json};
 
 use crate::open::{FileImage, GateArgs, ImageArgs, naming};
+use crate::remote::{Remote, RemoteArgs};
 use crate::size;
 
 /// Add, remove, clear, enable, disable or merge a bitmap
@@ -22,6 +24,8 @@ pub struct BitmapArgs {
     actions: Actions,
     #[command(flatten)]
     image: ImageArgs,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// The bitmap
     name: String,
     /// Bytes that a bit of an added bitmap stands for: a power of two, 512 to 2G [default: 64k]
@@ -102,7 +106,8 @@ impl FromArgMatches for Actions {
 ///
 /// Why nothing was done.
 pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
-    let BitmapArgs { actions: Actions(actions), image, name, granularity, source, .. } = args;
+    let BitmapArgs { actions: Actions(actions), image, remote, name, granularity, source, .. } =
+        args;
     if actions.is_empty() {
         bail!("need at least one of --add, --remove, --clear, --enable, --disable or --merge");
     }
@@ -114,6 +119,12 @@ pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
         bail!("--source-file goes with --merge");
     }
     let granularity = granularity.unwrap_or(Granularity::DEFAULT);
+    if let Some(remote) = remote.find(&image.image)? {
+        if source.is_some() {
+            bail!("{}: --source-file cannot be while a server has it", image.image.display());
+        }
+        return run_by_server(remote, (&image.image, &name), granularity, &actions);
+    }
     let source = source.map(|path| Source::open(path, &image.gate)).transpose()?;
     let merge = |from| match &source {
         None => Ok(BitmapAction::Merge { target: name.clone(), source: from }),
@@ -140,6 +151,38 @@ pub fn run(args: BitmapArgs) -> anyhow::Result<ExitCode> {
     let closed = block_on(image.close());
     done?;
     closed?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the server do all of it that has the image.
+fn run_by_server(
+    mut server: Remote,
+    (image, name): (&Path, &str),
+    granularity: Granularity,
+    actions: &[Action],
+) -> anyhow::Result<ExitCode> {
+    let node = &server.node;
+    let bitmap = json!({ "node": node, "name": name });
+    let to_qmp = |action: &Action| match action {
+        Action::Add => {
+            let granularity = granularity.bytes();
+            let data = json!({
+                "node": node, "name": name, "granularity": granularity, "persistent": true,
+            });
+            json!({ "type": "block-dirty-bitmap-add", "data": data })
+        }
+        Action::Remove => json!({ "type": "block-dirty-bitmap-remove", "data": bitmap }),
+        Action::Clear => json!({ "type": "block-dirty-bitmap-clear", "data": bitmap }),
+        Action::Enable => json!({ "type": "block-dirty-bitmap-enable", "data": bitmap }),
+        Action::Disable => json!({ "type": "block-dirty-bitmap-disable", "data": bitmap }),
+        Action::Merge(from) => {
+            let data = json!({ "node": node, "target": name, "bitmaps": [from] });
+            json!({ "type": "block-dirty-bitmap-merge", "data": data })
+        }
+    };
+    let actions: Vec<Value> = actions.iter().map(to_qmp).collect();
+    let done = server.client.execute("transaction", &json!({ "actions": actions }));
+    done.with_context(|| image.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,10 +1,12 @@
 //! `qbm serve`: lets virtual machines and backup programs attach to an image, by NBD.
 
+mod control;
 mod fork;
 mod places;
 mod secrecy;
 mod signals;
 
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,10 +18,12 @@ use qbm_core::{Access, Error};
 use qbm_nbd::limits::MAX_NAME;
 use qbm_nbd::{Export, Limits, Server, Stop, Tls};
 
-use self::places::{PidFile, Place};
+use self::control::Controlled;
+use self::places::{PidFile, Place, SocketFile};
 use self::secrecy::Secrecy;
 use crate::aio::Aio;
 use crate::open::{FileImage, ImageArgs, naming};
+use crate::remote;
 
 /// Let virtual machines and backup programs attach to an image, by NBD
 ///
@@ -56,6 +60,10 @@ pub struct ServeArgs {
     /// Serve at most N clients at a time
     #[arg(short = 'e', long, value_name = "N", default_value = "64", value_parser = connections)]
     max_connections: u16,
+    /// Let programs of this user and of root control the image by QMP, on a Unix socket at PATH; by
+    /// default IMAGE.qmp, unless it is served read-only
+    #[arg(long, value_name = "PATH")]
+    qmp: Option<PathBuf>,
     /// Write the process id to FILE once clients can connect; it is removed when the image is closed
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -116,8 +124,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     check_bitmaps(&image, &args.bitmap).map_err(naming(&args.image.image))?;
     // Removed when the image is closed, so that others can wait for that.
     let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
+    let monitors = monitors(args)?;
     let image = Arc::new(image);
-    let served = serve(args, Arc::clone(&image), tls, places);
+    let served = serve(args, Arc::clone(&image), tls, (places, monitors));
     let image = Arc::into_inner(image).expect("the server has given it back");
     // Closed either way.
     let closed = block_on(image.close());
@@ -132,28 +141,41 @@ fn check_bitmaps(image: &FileImage, wanted: &[String]) -> Result<(), Error> {
     missing.map_or(Ok(()), |name| Err(Error::BitmapNotFound(name.clone())))
 }
 
+/// Where monitors connect. Only once the image is ours: another server may have the socket.
+fn monitors(args: &ServeArgs) -> anyhow::Result<Option<(UnixListener, SocketFile)>> {
+    let path = match &args.qmp {
+        Some(path) => path.clone(),
+        None if args.read_only => return Ok(None),
+        None => remote::socket_of(&args.image.image),
+    };
+    let listener = places::bind_private(&path).with_context(|| path.display().to_string());
+    let listener = listener.context("--qmp PATH can put the control elsewhere")?;
+    Ok(Some((listener, SocketFile::new(path))))
+}
+
 fn serve(
     args: &ServeArgs,
     image: Arc<FileImage>,
     tls: Option<Tls>,
-    places: Vec<Place>,
+    (places, monitors): (Vec<Place>, Option<(UnixListener, SocketFile)>),
 ) -> anyhow::Result<()> {
     let scheme = if tls.is_some() { "nbds" } else { "nbd" };
     let export = Export {
         name: args.export_name.clone(),
         description: args.description.clone(),
         access: image.access(),
-        disk: image,
+        disk: Arc::clone(&image) as _,
         bitmaps: args.bitmap.clone(),
     };
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
     let name = args.image.image.display().to_string();
     let report = move |line: &str| eprintln!("qbm: {name}: {line}");
-    let server = Server::new(vec![export], limits, report);
+    let server = Server::new(vec![export], limits, report.clone());
     let server = match tls {
         Some(tls) => server.with_tls(tls),
         None => server,
     };
+    let server = Arc::new(server);
     let (stopper, stop) = Stop::new().context("stopping")?;
     signals::watch(stopper, server.statistics()).context("signals")?;
     for place in &places {
@@ -163,5 +185,13 @@ fn serve(
         fork::detach().context("--fork")?;
     }
     let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
-    server.serve(&listeners, &stop).context("waiting for clients")
+    let control = monitors.map(|(listener, file)| {
+        let gate = args.image.gate.clone();
+        (Controlled::start((image, Arc::clone(&server)), gate, listener, report), file)
+    });
+    let served = server.serve(&listeners, &stop).context("waiting for clients");
+    if let Some((control, _file)) = control {
+        control.end();
+    }
+    served
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use listenfd::ListenFd;
+use nix::sys::stat::{Mode, umask};
 use qbm_nbd::Listener;
 
 use super::Places;
@@ -69,6 +70,15 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+/// A socket at `path` as [`bind_unix`] makes it, which only this user can connect to.
+pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    // There is one thread yet, so nobody else makes a file meanwhile.
+    let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
+    let listener = bind_unix(path);
+    umask(before);
+    listener
+}
+
 /// Whether `path` is a socket on which nobody listens.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
     let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
@@ -113,6 +123,12 @@ fn escaped(bytes: &[u8]) -> String {
 /// The name of a socket, which is removed with it.
 pub(super) struct SocketFile(PathBuf);
 
+impl SocketFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Somebody may have removed it already.
@@ -145,12 +161,25 @@ impl Drop for PidFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn an_address_has_no_bytes_that_a_uri_cannot_have() {
         assert_eq!(escaped(b"vm-1/a_b.c~"), "vm-1/a_b.c~");
         assert_eq!(escaped("a b?&\u{e9}%".as_bytes()), "a%20b%3F%26%C3%A9%25");
+    }
+
+    #[test]
+    fn a_private_socket_is_for_its_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qmp");
+        let _listener = bind_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let file = fs::metadata(folder.path().join("file")).unwrap();
+        assert_ne!(file.permissions().mode() & 0o444, 0, "the mask is as it was");
     }
 
     #[test]

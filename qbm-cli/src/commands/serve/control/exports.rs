@@ -1,0 +1,207 @@
+//! Exports: of the image, and of points of it.
+
+use std::sync::Arc;
+
+use qbm_core::Access;
+use qbm_nbd::{Disk, Export, PointDisk};
+use qbm_qmp::{Call, Refusal};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::points::point_node;
+use super::{Control, State};
+
+/// The id of the export that the command line asks for.
+const FIRST: &str = "serve";
+
+/// An export that a monitor has made.
+pub(super) struct ExportEntry {
+    id: String,
+    node: String,
+    /// The name that clients ask for.
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    #[serde(rename = "type")]
+    _kind: ExportKind,
+    id: String,
+    #[serde(rename = "node-name")]
+    node: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    writable: bool,
+    #[serde(default)]
+    bitmaps: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ExportKind {
+    Nbd,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddNbd {
+    device: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    writable: bool,
+    #[serde(default)]
+    bitmap: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    id: String,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveNbd {
+    name: String,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    /// Not while it has clients.
+    #[default]
+    Safe,
+    /// Its clients are hung up on.
+    Hard,
+}
+
+pub(super) fn add(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    export(control, call.arguments()?)
+}
+
+pub(super) fn add_nbd(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let AddNbd { device, name, description, writable, bitmap } = call.arguments()?;
+    let name = name.unwrap_or_else(|| device.clone());
+    let add = Add {
+        _kind: ExportKind::Nbd,
+        id: name.clone(),
+        node: device,
+        name: Some(name),
+        description,
+        writable,
+        bitmaps: bitmap.into_iter().collect(),
+    };
+    export(control, add)
+}
+
+fn export(control: &Control, add: Add) -> Result<Value, Refusal> {
+    let Add { _kind, id, node, name, description, writable, bitmaps } = add;
+    let mut state = control.state();
+    if id == FIRST || state.exports.iter().any(|export| export.id == id) {
+        return Err(Refusal::generic(format!("Block export id '{id}' is already in use")));
+    }
+    let name = name.unwrap_or_else(|| node.clone());
+    let (disk, access) = disk(control, &state, (&node, writable), &bitmaps)?;
+    let export = Export { name: name.clone(), description, disk, access, bitmaps };
+    control.server.add(export).map_err(|error| Refusal::generic(error.to_string()))?;
+    state.exports.push(ExportEntry { id, node, name });
+    Ok(json!({}))
+}
+
+/// The disk of a node, as it can be exported with `bitmaps`.
+fn disk(
+    control: &Control,
+    state: &State,
+    (node, writable): (&str, bool),
+    bitmaps: &[String],
+) -> Result<(Arc<dyn Disk>, Access), Refusal> {
+    let missing = |name: &String| Refusal::generic(format!("Dirty bitmap '{name}' not found"));
+    let frozen = state.points.iter().find(|(id, _)| point_node(**id) == node);
+    if let Some((_, frozen)) = frozen {
+        if writable {
+            return Err(Refusal::generic(format!("Node '{node}' is read-only")));
+        }
+        if let Some(other) = bitmaps.iter().find(|name| *name != frozen.bitmap()) {
+            return Err(missing(other));
+        }
+        let disk = PointDisk::new(Arc::clone(&control.image), frozen.view().clone());
+        return Ok((Arc::new(disk), Access::Read));
+    }
+    control.check_node(node)?;
+    if writable && control.image.access() == Access::Read {
+        return Err(Refusal::generic(format!("Node '{node}' is read-only")));
+    }
+    let there = futures_executor::block_on(control.image.bitmaps());
+    if let Some(name) = bitmaps.iter().find(|name| there.iter().all(|b| b.name != **name)) {
+        return Err(missing(name));
+    }
+    let access = if writable { Access::Write } else { Access::Read };
+    Ok((Arc::clone(&control.image) as Arc<dyn Disk>, access))
+}
+
+pub(super) fn delete(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let Delete { id, mode } = call.arguments()?;
+    remove(control, |export| export.id == id, &id, mode)
+}
+
+pub(super) fn remove_nbd(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let RemoveNbd { name, mode } = call.arguments()?;
+    remove(control, |export| export.name == name, &name, mode)
+}
+
+fn remove(
+    control: &Control,
+    is_it: impl Fn(&ExportEntry) -> bool,
+    called: &str,
+    mode: Mode,
+) -> Result<Value, Refusal> {
+    let mut state = control.state();
+    let Some(index) = state.exports.iter().position(is_it) else {
+        return Err(Refusal::generic(format!("Export '{called}' is not found")));
+    };
+    let name = &state.exports[index].name;
+    let has_clients = control.server.clients().iter().any(|client| client.export == *name);
+    if matches!(mode, Mode::Safe) && has_clients {
+        return Err(Refusal::generic(format!("export '{called}' still in use")));
+    }
+    control.server.remove(name);
+    state.exports.remove(index);
+    Ok(json!({}))
+}
+
+/// Removes what is exported of a node that is about to be gone; its clients are hung up on.
+pub(super) fn forget_node(control: &Control, node: &str) {
+    let mut state = control.state();
+    let (gone, kept) = std::mem::take(&mut state.exports).into_iter().partition(|e| e.node == node);
+    state.exports = kept;
+    let gone: Vec<ExportEntry> = gone;
+    gone.iter().for_each(|export| control.server.remove(&export.name));
+}
+
+pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    call.nothing()?;
+    let told = |id: &str, node: &str| json!({ "id": id, "type": "nbd", "node-name": node, "shutting-down": false });
+    let state = control.state();
+    let made = state.exports.iter().map(|export| told(&export.id, &export.node));
+    Ok(std::iter::once(told(FIRST, control.node_name())).chain(made).collect())
+}
+
+pub(super) fn query_clients(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    call.nothing()?;
+    let clients = control.server.clients();
+    Ok(clients
+        .iter()
+        .map(|client| json!({ "export": client.export, "address": client.address }))
+        .collect())
+}
