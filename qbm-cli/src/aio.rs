@@ -10,7 +10,7 @@ pub enum Aio {
     /// By threads that wait, through the page cache
     #[default]
     Threads,
-    /// By rings of the kernel, past the page cache; where it has none, by threads
+    /// Past the page cache, several at a time by rings of the kernel; where it has none, by threads
     #[value(name = "io_uring")]
     IoUring,
 }

@@ -138,7 +138,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// What tells this storage and its state from others; `None` where the backend cannot know.
     fn identity(&self) -> impl Future<Output = io::Result<Option<Identity>>> + Send;
 
-    /// Locks the storage until this handle is dropped, without waiting.
+    /// Locks the storage until this handle is dropped. Nobody waits for another program to let go.
     ///
     /// A second call changes the lock.
     ///

@@ -8,7 +8,7 @@
 //! thread that asks; whatever does not begin and end on pages goes through the page cache, one at a
 //! time. A future that has begun blocks the thread that polls it again until some operation of the
 //! ring is done: who wants several at a time on one thread polls several futures, and they are given to
-//! the kernel by one call. docs/decisions/ has why.
+//! the kernel by one call. One alone is done by a plain call. docs/decisions/ has why.
 #![deny(unsafe_code)]
 
 mod directory;
@@ -21,6 +21,7 @@ mod pool;
     reason = "the kernel is given addresses; the module says why they stay valid"
 )]
 mod ring;
+mod slot;
 
 pub use directory::UringDirectory;
 pub use file::UringFile;

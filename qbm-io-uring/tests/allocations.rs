@@ -1,6 +1,7 @@
 //! The path of a request allocates nothing once its thread has a ring.
 
 use futures_executor::block_on;
+use futures_util::future::join;
 use qbm_core::{Access, Buffer, Persist, Storage};
 use qbm_io_std::StdFile;
 use qbm_io_uring::UringFile;
@@ -24,6 +25,11 @@ fn requests_allocate_nothing_when_warm() {
             buffer = file.read_at(offset + 7, buffer).await.unwrap().widen();
         }
         file.sync().await.unwrap();
+        // By a ring, since they are two.
+        let (write, sync) = (file.write_at(0, buffer, Persist::Later), file.sync());
+        let (written, synced) = join(write, sync).await;
+        drop(written.unwrap());
+        synced.unwrap();
         assert_eq!(dhat::HeapStats::get().total_blocks, 0);
     });
 }

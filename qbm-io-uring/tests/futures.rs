@@ -10,7 +10,7 @@ use std::thread;
 
 use fastrand::Rng;
 use futures_executor::block_on;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use qbm_core::{Access, Buffer, Persist, Storage};
 use qbm_io_std::StdFile;
 use qbm_io_uring::UringFile;
@@ -120,7 +120,7 @@ fn operations_outlive_the_thread_that_began_them() {
 /// when both are under way together.
 #[test]
 fn a_write_to_a_part_of_a_page_undoes_no_direct_write() {
-    let (_path, file) = file(1);
+    let (_path, file) = file(2);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -137,7 +137,10 @@ fn a_write_to_a_part_of_a_page_undoes_no_direct_write() {
         });
         for step in 0..400_usize {
             let value = u8::try_from(step % 255 + 1).unwrap();
-            block_on(file.write_at(0, page(value), Persist::Later)).unwrap();
+            // Two, so that a ring does them; a plain call would keep the file to itself meanwhile.
+            let write = file.write_at(0, page(value), Persist::Later);
+            let (written, _) = block_on(join(write, file.read_at(at(1), page(0))));
+            written.unwrap();
             let found = read(&file, 0, PAGE);
             let kept = found[100..].iter().all(|byte| *byte == value);
             if !kept {
@@ -167,7 +170,9 @@ fn direct_and_cached_writes_of_many_threads_stay_coherent() {
             let value = random.u8(1..);
             let persist = if random.u8(..20) == 0 { Persist::Now } else { Persist::Later };
             let buffer = Buffer::from_slice(&vec![value; end - start]);
-            block_on(file.write_at((base + start) as u64, buffer, persist)).unwrap();
+            let write = file.write_at((base + start) as u64, buffer, persist);
+            let (written, beside) = block_on(join(write, file.read_at(at(thread), page(0))));
+            drop((written.unwrap(), beside.unwrap()));
             model[start..end].fill(value);
             let from = if random.bool() { start / PAGE * PAGE } else { start };
             let length = PAGE.min(PAGES * PAGE - from);
