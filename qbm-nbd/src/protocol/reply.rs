@@ -61,18 +61,18 @@ pub struct Replies {
     pub offset: u64,
 }
 
-/// The longest head of a reply that data of a read follow: an extended header and an offset.
-const MOST_BEFORE_DATA: usize = 40;
+/// The longest head: an extended header, an offset and a length.
+const MOST_IN_HEAD: usize = 44;
 
-/// What goes before the data of a read: a few bytes, without an allocation.
+/// What a reply to a read or write has besides data: a few bytes, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    bytes: [u8; MOST_BEFORE_DATA],
+    bytes: [u8; MOST_IN_HEAD],
     length: usize,
 }
 
 impl Head {
-    const EMPTY: Self = Self { bytes: [0; MOST_BEFORE_DATA], length: 0 };
+    const EMPTY: Self = Self { bytes: [0; MOST_IN_HEAD], length: 0 };
 
     fn and(mut self, bytes: &[u8]) -> Self {
         self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
@@ -119,11 +119,9 @@ impl Replies {
     }
 
     /// That `length` bytes at `offset` are zeroes; `last` if nothing follows. Not in simple replies.
-    pub fn hole(self, offset: u64, length: u32, last: bool) -> Vec<u8> {
-        let mut reply = self.chunk(last, chunk::OFFSET_HOLE, 12).to_vec();
-        reply.extend(offset.to_be_bytes());
-        reply.extend(length.to_be_bytes());
-        reply
+    pub fn hole(self, offset: u64, length: u32, last: bool) -> Head {
+        let head = self.chunk(last, chunk::OFFSET_HOLE, 12);
+        head.and(&offset.to_be_bytes()).and(&length.to_be_bytes())
     }
 
     /// The extents of the context `id`, each a length and its flags; `last` if nothing follows. Not
