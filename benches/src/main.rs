@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: what tracking costs, beside not tracking, a backup beside qemu-img, and the
-//! server beside others. With arguments, only what they name: `backup`, `marks`, `opening`, `serving`.
+//! server beside others. With arguments, only what they name: `backup`, `marks`, `opening`, `serving`, `aio`.
 //!
 //! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
 //! fails; what is timed is printed as a ratio to the rival of the same run, and never decides.
 #![forbid(unsafe_code)]
 
+mod aio;
 mod backup;
 mod marks;
 mod opening;
@@ -51,6 +52,10 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if wanted("serving") {
         rows.extend(serving::rows(memory.path())?);
+    }
+    if wanted("aio") {
+        rows.extend(aio::rows("disk", disk.path())?);
+        rows.extend(serving::rings(disk.path())?);
     }
     println!("| what | QBM | rival | figure | goal |\n|---|---|---|---|---|");
     for Row { what, ours, rival, figure, goal } in rows {

@@ -97,55 +97,114 @@ fn make_disk(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
-    let qbm = std::env::current_exe()?.with_file_name("qbm");
-    let run = |arguments: &[&str]| {
-        let output = Command::new(&qbm).current_dir(folder).args(arguments).output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        anyhow::Ok(String::from_utf8(output.stdout)?)
-    };
-    let [ours, kit, daemon] = ["ours", "nbdkit", "daemon"].map(|name| {
-        let disk = make_disk(folder, &format!("{name}.raw"));
-        anyhow::Ok((disk?, folder.join(format!("{name}.sock"))))
-    });
-    let ((ours, our_socket), (kit, kit_socket), (daemon, daemon_socket)) = (ours?, kit?, daemon?);
-    run(&["create", "--data-file", "ours.raw", "ours.qbm"])?;
-    run(&["bitmap", "--add", "ours.qbm", "bench"])?;
-    let mut command = Command::new(&qbm);
-    command.current_dir(folder).args(["serve", "--bitmap", "bench", "ours.qbm", "--socket"]);
-    let server = Served::start(command.arg(&our_socket), &our_socket)?;
-    let mut command = Command::new("nbdkit");
-    let kit = Served::start(
-        command.args(["-f", "-U"]).args([&kit_socket, Path::new("file"), &kit]),
-        &kit_socket,
-    )?;
-    let daemon = Served::start(&mut storage_daemon(&daemon, &daemon_socket), &daemon_socket)?;
-    let all = Load { what: "all", count: 64, depth: 1, length: 1 << 20, writes: true };
-    [&server, &kit, &daemon].into_iter().try_for_each(|served| served.run(&all).map(drop))?;
-    let mut rows = Vec::new();
-    for load in &LOADS {
-        for (rival, name, goal) in [(&kit, "nbdkit", "1"), (&daemon, "qemu-storage-daemon", "0.5")]
-        {
-            let comparison = compare(5, || server.run(load), || rival.run(load))?;
-            rows.push(Row {
-                what: format!("serving {}, {} in flight, tmpfs", load.what, load.depth),
-                ours: comparison.ours.to_string(),
-                rival: format!("{name}: {}", comparison.theirs),
-                figure: format!("{:.2} times", comparison.ratio()),
-                goal,
-            });
-        }
+/// `qbm` in a folder.
+struct Qbm<'f> {
+    program: PathBuf,
+    folder: &'f Path,
+}
+
+impl<'f> Qbm<'f> {
+    fn within(folder: &'f Path) -> anyhow::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?.with_file_name("qbm"), folder })
     }
-    let file = File::open(&ours)?;
+
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output =
+            Command::new(&self.program).current_dir(self.folder).args(arguments).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Serves a new disk NAME.raw by the image NAME.qbm with a bitmap.
+    fn serve(&self, name: &str, aio: &str) -> anyhow::Result<(Served, PathBuf)> {
+        let disk = make_disk(self.folder, &format!("{name}.raw"))?;
+        let image = format!("{name}.qbm");
+        self.run(&["create", "--data-file", &format!("{name}.raw"), &image])?;
+        self.run(&["bitmap", "--add", &image, "bench"])?;
+        let socket = self.folder.join(format!("{name}.sock"));
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.folder).args(["serve", "--aio", aio, "--bitmap", "bench", &image]);
+        Ok((Served::start(command.arg("--socket").arg(&socket), &socket)?, disk))
+    }
+}
+
+/// `nbdkit` with a new disk.
+fn nbdkit(folder: &Path) -> anyhow::Result<Served> {
+    let (disk, socket) = (make_disk(folder, "nbdkit.raw")?, folder.join("nbdkit.sock"));
+    let mut command = Command::new("nbdkit");
+    Served::start(command.args(["-f", "-U"]).args([&socket, Path::new("file"), &disk]), &socket)
+}
+
+/// Writes all of each disk, so that every granule is marked.
+fn fill(servers: &[&Served]) -> anyhow::Result<()> {
+    let all = Load { what: "all", count: 64, depth: 1, length: 1 << 20, writes: true };
+    servers.iter().try_for_each(|served| served.run(&all).map(drop))
+}
+
+/// All of it must be what was written.
+fn check_disk(disk: &Path) -> anyhow::Result<()> {
+    let file = File::open(disk)?;
     let mut piece = vec![0; 1 << 20];
     for offset in (0..SIZE).step_by(piece.len()) {
         file.read_exact_at(&mut piece, offset)?;
         ensure!(piece.iter().all(|byte| *byte == 7), "not all was written near {offset}");
     }
+    Ok(())
+}
+
+/// `ours` beside `rival` under `load`.
+fn row(
+    (ours, how): (&Served, &str),
+    (rival, name, goal): (&Served, &str, &'static str),
+    load: &Load,
+) -> anyhow::Result<Row> {
+    let comparison = compare(5, || ours.run(load), || rival.run(load))?;
+    Ok(Row {
+        what: format!("serving {}, {} in flight, {how}", load.what, load.depth),
+        ours: comparison.ours.to_string(),
+        rival: format!("{name}: {}", comparison.theirs),
+        figure: format!("{:.2} times", comparison.ratio()),
+        goal,
+    })
+}
+
+pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
+    let qbm = Qbm::within(folder)?;
+    let (server, disk) = qbm.serve("ours", "threads")?;
+    let kit = nbdkit(folder)?;
+    let daemon_socket = folder.join("daemon.sock");
+    let daemon_disk = make_disk(folder, "daemon.raw")?;
+    let daemon = Served::start(&mut storage_daemon(&daemon_disk, &daemon_socket), &daemon_socket)?;
+    fill(&[&server, &kit, &daemon])?;
+    let mut rows = Vec::new();
+    for load in &LOADS {
+        for rival in [(&kit, "nbdkit", "1"), (&daemon, "qemu-storage-daemon", "0.5")] {
+            rows.push(row((&server, "tmpfs"), rival, load)?);
+        }
+    }
+    check_disk(&disk)?;
     drop(server);
-    let map = run(&["map", "--bitmap", "bench", "--output", "json", "ours.qbm"])?;
+    let map = qbm.run(&["map", "--bitmap", "bench", "--output", "json", "ours.qbm"])?;
     let expected = format!("[{{ \"start\": 0, \"length\": {SIZE}, \"dirty\": true}}]");
     ensure!(map.trim() == expected, "not all is marked: {map}");
+    Ok(rows)
+}
+
+/// `--aio=io_uring` on a disk, beside threads and nbdkit, which both use the page cache.
+pub(crate) fn rings(folder: &Path) -> anyhow::Result<Vec<Row>> {
+    let qbm = Qbm::within(folder)?;
+    let (server, disk) = qbm.serve("rings", "io_uring")?;
+    let (threads, _) = qbm.serve("threads", "threads")?;
+    let kit = nbdkit(folder)?;
+    fill(&[&server, &threads, &kit])?;
+    let mut rows = Vec::new();
+    for load in LOADS.iter().filter(|load| load.length == 4096) {
+        let load = Load { count: load.count / 4, ..*load };
+        for rival in [(&threads, "threads", "1"), (&kit, "nbdkit", "1")] {
+            rows.push(row((&server, "rings, disk"), rival, &load)?);
+        }
+    }
+    check_disk(&disk)?;
     Ok(rows)
 }
 
