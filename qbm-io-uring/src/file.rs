@@ -307,6 +307,16 @@ mod tests {
         assert!(!is_whole_pages(0, &Buffer::zeroed(2 * page).narrow(512..512 + page)));
     }
 
+    /// So that a killed process's operations keep its locks until they are done.
+    #[test]
+    fn what_rings_use_has_the_locks() {
+        let file = UringFile::new(std_file().1);
+        block_on(file.lock(Lock::Write)).unwrap();
+        let number = file.0.descriptor().as_raw_fd();
+        let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        assert!(told.contains("OFDLCK"), "{told}");
+    }
+
     #[test]
     fn a_failed_sync_is_remembered_also_when_nobody_waits_for_it() {
         for call in [Call::Sync, Call::Write(Persist::Now)] {
