@@ -1,11 +1,12 @@
 //! Campaigns: a writer is killed, or the power is cut under it, and what is left is judged.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use qbm_cli::aio::Aio;
-use qbm_cli::drill::Site;
 use qbm_cli::drill::judge::Tally;
+use qbm_cli::drill::{Site, Subject};
 
 use crate::{LoopExt4, Seed, qbm};
 
@@ -15,6 +16,8 @@ const DISK: u64 = 8 << 20;
 const FILE_SYSTEM: u64 = 512 << 20;
 /// The longest that a writer lives, in milliseconds.
 const LONGEST_LIFE: u64 = 100;
+/// Writers of one overlay, before it is made anew: by then most of its clusters are its own.
+const LIVES_OF_AN_OVERLAY: u32 = 8;
 /// Cuts of one file system, before it is made anew.
 const CUTS: u32 = 30;
 
@@ -25,17 +28,16 @@ const CUTS: u32 = 30;
 /// If a promise is broken; the message has what replays it.
 pub fn kill(count: u32, seed: Seed) -> Tally {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut site = Site::prepare(folder.path(), DISK, seed.0).expect("a site");
     let mut random = seed.random();
+    let mut sites = Sites::prepare(folder.path(), &mut random);
     for round in 1..=count {
-        // Whatever one leaves, the other has to recover.
-        let aio = if round % 4 == 0 { Aio::IoUring } else { Aio::Threads };
+        let (site, aio) = sites.turn(round, &mut random);
         let writer = site.spawn(qbm(), aio).expect("a writer");
         live(&mut random);
         let judged = writer.kill().and_then(|testament| site.judge(&testament));
-        check(&site, judged, &format!("kill {round}, QBM_SEED={seed}"));
+        check(site, judged, &format!("kill {round}, QBM_SEED={seed}"));
     }
-    site.tally()
+    sites.tally()
 }
 
 /// Cuts the power `count` times under a writer, at moments that `seed` draws.
@@ -51,23 +53,66 @@ pub fn power_cut(count: u32, seed: Seed) -> Tally {
         let cuts = left.min(CUTS);
         left -= cuts;
         let mut disk = LoopExt4::create(FILE_SYSTEM);
-        let mut site = Site::prepare(disk.path(), DISK, random.u64(..)).expect("a site");
-        // The site itself must survive the first cut.
-        sync(&disk);
+        let mut sites = Sites::prepare(disk.path(), &mut random);
         for round in 1..=cuts {
-            let aio = if round % 4 == 0 { Aio::IoUring } else { Aio::Threads };
+            let (site, aio) = sites.turn(round, &mut random);
+            // What is there must survive the cut, and what the judge saw be what was there.
+            sync(&disk);
             let writer = site.spawn(qbm(), aio).expect("a writer");
             live(&mut random);
             let testament = writer.cut_off(|| disk.cut_power()).expect("a dead writer");
             disk.restart();
             let judged = site.judge(&testament);
-            check(&site, judged, &format!("cut {round} of {left} left, QBM_SEED={seed}"));
-            // The judge's own files need not survive, but what it saw must be what was there.
-            sync(&disk);
+            check(site, judged, &format!("cut {round} of {left} left, QBM_SEED={seed}"));
         }
-        total.add(site.tally());
+        total.add(sites.tally());
     }
     total
+}
+
+/// An image and an overlay, which have their turns one after the other.
+struct Sites {
+    folder: PathBuf,
+    flat: Site,
+    overlay: Site,
+    /// What was found in overlays that are gone.
+    before: Tally,
+}
+
+impl Sites {
+    fn prepare(folder: &Path, random: &mut Rng) -> Self {
+        let flat = prepare(&folder.join("flat"), Subject::Flat, random);
+        let overlay = prepare(&folder.join("overlay"), Subject::Overlay, random);
+        Self { folder: folder.to_owned(), flat, overlay, before: Tally::default() }
+    }
+
+    /// The site of the round `round`, and how its writer moves its bytes. Whatever a writer of one
+    /// kind leaves, one of the other has to recover.
+    fn turn(&mut self, round: u32, random: &mut Rng) -> (&mut Site, Aio) {
+        let aio = if round % 8 < 2 { Aio::IoUring } else { Aio::Threads };
+        if round.is_multiple_of(2) {
+            return (&mut self.flat, aio);
+        }
+        if self.overlay.lives() == LIVES_OF_AN_OVERLAY {
+            self.before.add(self.overlay.tally());
+            let folder = self.folder.join("overlay");
+            std::fs::remove_dir_all(&folder).expect("the folder is ours");
+            self.overlay = prepare(&folder, Subject::Overlay, random);
+        }
+        (&mut self.overlay, aio)
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = self.before;
+        tally.add(self.flat.tally());
+        tally.add(self.overlay.tally());
+        tally
+    }
+}
+
+fn prepare(folder: &Path, subject: Subject, random: &mut Rng) -> Site {
+    std::fs::create_dir(folder).expect("a new folder");
+    Site::prepare(folder, subject, DISK, random.u64(..)).expect("a site")
 }
 
 /// Lets a writer live for a while.

@@ -8,17 +8,22 @@ use futures_executor::block_on;
 use qbm_core::backup::{self, BackupOptions, Kind, Points};
 use qbm_core::bits::Bits;
 use qbm_core::copy::Writing;
-use qbm_core::descriptor::Durability;
-use qbm_core::image::{self, CreateOptions, OpenOptions};
-use qbm_core::{Access, Directory, Disk, Granularity, Image};
+use qbm_core::descriptor::{Durability, Format, ImageRef};
+use qbm_core::image::{self, CreateOptions, OpenOptions, OverlayOptions};
+use qbm_core::{Access, Buffer, Directory, Disk, Granularity, Image};
 
-use super::plan::{BLOCK, Deed, Life, THREADS, stamps};
+use super::Subject;
+use super::plan::{BLOCK, Deed, Life, THREADS, stamped, stamps};
 use crate::open::{FileDirectory, FileImage, GateArgs, host, open_file};
 
 /// The descriptor of the image under test.
 pub(super) const IMAGE: &str = "disk.qbm";
 /// Its data image.
 const DATA: &str = "disk.raw";
+/// What is behind it, if it is an overlay.
+const BASE: &str = "base.raw";
+/// What is copied from that at a time: several blocks.
+const CLUSTER: u64 = 4 * BLOCK;
 /// The directory of its backups.
 pub(super) const TARGET: &str = "points";
 /// The file into which points are restored.
@@ -98,18 +103,36 @@ pub(super) fn backup_options(name: String) -> BackupOptions {
     }
 }
 
+/// Makes the image of a drill.
+fn create(directory: &Path, size: u64, subject: Subject) -> anyhow::Result<()> {
+    let (file, durability) = (DATA.to_owned(), Durability::Exact);
+    let place = GateArgs::default().directory(directory)?;
+    if subject == Subject::Flat {
+        let options = CreateOptions { file, data: None, size, durability };
+        return Ok(block_on(image::create(&place, IMAGE, options, &*host()))?);
+    }
+    // Shorter than the disk, and stamped with what comes before every life.
+    let mut base = vec![0; usize::try_from(size / 2)?];
+    for (block, bytes) in (0..).zip(base.chunks_mut(usize::try_from(BLOCK)?)) {
+        stamped(block, 0, bytes);
+    }
+    std::fs::write(directory.join(BASE), base)?;
+    let options = OverlayOptions {
+        file,
+        backing: ImageRef { file: BASE.to_owned(), format: Format::Raw },
+        cluster: Granularity::from_bytes(CLUSTER).expect("a power of two"),
+        size: Some(size),
+        durability,
+    };
+    block_on(image::create_overlay(&place, IMAGE, options, &*host()))?;
+    Ok(())
+}
+
 impl Judge {
     /// Makes an image of `size` bytes in `directory`, and a full backup of it.
-    pub(super) fn prepare(directory: &Path, size: u64) -> anyhow::Result<Self> {
-        let gate = GateArgs::default();
+    pub(super) fn prepare(directory: &Path, size: u64, subject: Subject) -> anyhow::Result<Self> {
         std::fs::create_dir(directory.join(TARGET))?;
-        let options = CreateOptions {
-            file: DATA.to_owned(),
-            data: None,
-            size,
-            durability: Durability::Exact,
-        };
-        block_on(image::create(&gate.directory(directory)?, IMAGE, options, &*host()))?;
+        create(directory, size, subject)?;
         let judge = Self {
             directory: directory.to_owned(),
             tally: Tally::default(),
@@ -130,7 +153,7 @@ impl Judge {
     pub(super) fn judge(&mut self, life: Life, lines: &[String]) -> anyhow::Result<()> {
         self.raise_floors(life, lines);
         let image = self.open().context("opening the image after the writer died")?;
-        let disk = self.read(DATA)?;
+        let disk = block_on(image.read(0, Buffer::zeroed(usize::try_from(image.size())?)))?;
         self.check_flushed(&disk);
         let target = self.target()?;
         let points = block_on(backup::points(&target))?;
@@ -142,7 +165,7 @@ impl Judge {
         self.tally.full_bytes += report.size;
         self.tally.incremental_bytes += report.read;
         self.restore(&target, &report.name)?;
-        match self.read(RESTORED)? == disk {
+        match self.read(RESTORED)? == *disk {
             true => self.tally.restores += 1,
             false => self.tally.wrong_restores += 1,
         }

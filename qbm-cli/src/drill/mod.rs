@@ -49,6 +49,9 @@ pub struct DrillArgs {
     /// The size of the disk
     #[arg(long, default_value = "64M", value_parser = size::parse)]
     size: u64,
+    /// Write to an overlay over another image
+    #[arg(long)]
+    overlay: bool,
     /// How the writer moves its bytes
     #[arg(long, value_enum, default_value = "threads")]
     aio: Aio,
@@ -58,6 +61,15 @@ pub struct DrillArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
+}
+
+/// What is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An image of its own.
+    Flat,
+    /// An image over another one, which has the first half of the disk.
+    Overlay,
 }
 
 /// Where a drill takes place: an image, its backups, and what is known of both.
@@ -128,7 +140,8 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn drill(args: &DrillArgs, directory: &Path, seed: u64) -> anyhow::Result<Tally> {
-    let mut site = Site::prepare(directory, args.size, seed)?;
+    let subject = if args.overlay { Subject::Overlay } else { Subject::Flat };
+    let mut site = Site::prepare(directory, subject, args.size, seed)?;
     let mut random = Rng::with_seed(seed);
     // Hidden where standard error is not a terminal.
     let bar = ProgressBar::new(args.kills.into());
@@ -149,13 +162,18 @@ impl Site {
     /// # Errors
     ///
     /// If the directory cannot be written, or the disk would be too small to mean anything.
-    pub fn prepare(directory: &Path, size: u64, seed: u64) -> anyhow::Result<Self> {
+    pub fn prepare(
+        directory: &Path,
+        subject: Subject,
+        size: u64,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
         if size < 1 << 20 {
             bail!("the disk of a drill has at least 1 MiB");
         }
         let directory =
             directory.canonicalize().with_context(|| directory.display().to_string())?;
-        let judge = judge::Judge::prepare(&directory, size)?;
+        let judge = judge::Judge::prepare(&directory, size, subject)?;
         Ok(Self { directory, size, seed, lives: 0, judge })
     }
 
@@ -194,6 +212,11 @@ impl Site {
     /// If the image cannot be opened or backed up: that is a finding too.
     pub fn judge(&mut self, testament: &Testament) -> anyhow::Result<()> {
         self.judge.judge(testament.life, &testament.lines)
+    }
+
+    /// How many writers have written here.
+    pub fn lives(&self) -> u32 {
+        self.lives
     }
 
     /// What was found so far.
