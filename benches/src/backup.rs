@@ -1,34 +1,15 @@
 //! A full backup beside `qemu-img convert` of the same sparse disk, and the memory of the verbs.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
-use benches::{compare, time};
+use benches::{compare, make_disk, time};
 use wait4::Wait4;
 
 use crate::Row;
 
 const SIZE: u64 = 1 << 30;
-
-/// Half of the disk has data, in pieces of 1 MiB.
-fn make_disk(path: &Path) -> anyhow::Result<()> {
-    let file = File::create(path)?;
-    file.set_len(SIZE)?;
-    let mut piece = vec![0_u8; 1 << 20];
-    let mut state = 1_u64;
-    for offset in (0..SIZE).step_by(2 << 20) {
-        for byte in piece.chunks_exact_mut(8) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            byte.copy_from_slice(&state.to_le_bytes());
-        }
-        file.write_all_at(&piece, offset)?;
-    }
-    file.sync_all()?;
-    Ok(())
-}
 
 /// Runs `command`; returns the most memory that it had, in bytes.
 fn run(command: &mut Command) -> anyhow::Result<u64> {
@@ -56,7 +37,8 @@ fn run_verbs(qbm: &Path, folder: &Path) -> anyhow::Result<u64> {
 
 pub(crate) fn row(place: &str, folder: &Path) -> anyhow::Result<Row> {
     let disk = folder.join("source.raw");
-    make_disk(&disk)?;
+    // Half of it has data.
+    make_disk(&disk, SIZE, 2 << 20)?;
     let qbm = std::env::current_exe()?.with_file_name("qbm");
     let in_folder = || {
         let mut command = Command::new(&qbm);

@@ -3,7 +3,33 @@
 
 pub mod counted;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// A disk of `size` bytes with a mebibyte of data every `step` bytes, none of which is like another.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub fn make_disk(path: &Path, size: u64, step: u64) -> anyhow::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.set_len(size)?;
+    let mut piece = vec![0_u8; 1 << 20];
+    let mut state = 1_u64;
+    let mut offset = 0;
+    while offset < size {
+        for byte in piece.chunks_exact_mut(8) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            byte.copy_from_slice(&state.to_le_bytes());
+        }
+        file.write_all_at(&piece, offset)?;
+        offset += step;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
 
 /// How long `work` takes.
 ///

@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: what tracking costs, beside not tracking, a backup beside qemu-img, and the
-//! server beside others. With arguments, only what they name: `backup`, `marks`, `opening`, `serving`, `aio`.
+//! server beside others. With arguments, only what they name: `aio`, `audit`, `backup`, `marks`, `opening`,
+//! `serving`.
 //!
 //! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
 //! fails; what is timed is printed as a ratio to the rival of the same run, and never decides.
 #![forbid(unsafe_code)]
 
 mod aio;
+mod audit;
 mod backup;
 mod marks;
 mod opening;
@@ -40,6 +42,9 @@ fn main() -> anyhow::Result<ExitCode> {
         for (place, folder) in places {
             rows.push(backup::row(place, folder)?);
         }
+    }
+    if wanted("audit") {
+        rows.push(audit::row("tmpfs", memory.path())?);
     }
     if wanted("marks") {
         for (place, folder) in places {

@@ -61,6 +61,8 @@ enum Command {
     Points(commands::points::PointsArgs),
     Restore(commands::restore::RestoreArgs),
     Verify(commands::verify::VerifyArgs),
+    Audit(commands::audit::AuditArgs),
+    Rebuild(commands::rebuild::RebuildArgs),
     Serve(commands::serve::ServeArgs),
     Drill(drill::DrillArgs),
     #[command(hide = true)]
@@ -105,6 +107,8 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Points(args) => commands::points::run(&args),
         Command::Restore(args) => commands::restore::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
+        Command::Audit(args) => commands::audit::run(&args),
+        Command::Rebuild(args) => commands::rebuild::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::DrillWriter(args) => drill::writer::run(&args),

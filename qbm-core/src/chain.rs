@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bits::Bits;
+use crate::descriptor::Point;
 use crate::sync::{ArcSwap, Guard};
 use crate::{Buffer, ByteRange, Granularity, Result, Storage, error::Error};
 
@@ -24,6 +25,8 @@ pub(crate) struct Layer<F> {
     pub(crate) size: u64,
     /// Which clusters are in the data image; `None` means all.
     pub(crate) allocation: Option<Arc<Allocation>>,
+    /// The backup point that it is, if it is one.
+    pub(crate) point: Option<Point>,
 }
 
 /// An allocation bitmap in memory. Of the top layer it may change while it is read.
@@ -104,6 +107,11 @@ impl<F: Storage> Chain<F> {
     /// The name of the data image of the top layer.
     pub(crate) fn data_name(&self) -> &str {
         &self.layers[0].name
+    }
+
+    /// All layers, from the top to the base.
+    pub(crate) fn layers(&self) -> &[Layer<F>] {
+        &self.layers
     }
 
     /// The layer at `depth`.

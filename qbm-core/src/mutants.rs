@@ -70,6 +70,10 @@ mutants! {
         KillTrustData,
         /// After `kill -9` the directory is not synced.
         KillNoDirSync,
+        /// Writes are not recorded for the new marks while a rebuild looks for them.
+        RebuildUnrecorded,
+        /// The marks of a rebuild are named before they are durable.
+        RebuildEarly,
         /// A dropped write gives its ticket back while the kernel may still write (N5).
         TicketOnDrop,
         /// Two committers write the same page out of order (N6).

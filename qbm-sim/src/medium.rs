@@ -150,10 +150,19 @@ impl Medium {
     ///
     /// If there is no such file.
     pub fn corrupt(&mut self, name: &str, damage: impl Fn(&mut Vec<u8>)) {
+        self.rot(name, damage);
+        self.files[self.names[name]].changes += 1;
+    }
+
+    /// Changes bytes of the file `name` as a medium does of itself: no time of it tells.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn rot(&mut self, name: &str, damage: impl Fn(&mut Vec<u8>)) {
         let file = &mut self.files[self.names[name]];
         damage(Arc::make_mut(&mut file.cache));
         damage(Arc::make_mut(&mut file.durable));
-        file.changes += 1;
     }
 
     /// Puts a file with `contents` under `name`, durably, in place of one that has the name.

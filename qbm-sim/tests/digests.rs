@@ -1,12 +1,13 @@
-//! The digests of points: what they say of damage to a point.
+//! The digests of points: what they say of damage to a point, and of a disk that has changed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 
-use qbm_core::backup::{self, BackupOptions, Finding};
-use qbm_core::descriptor::Durability;
+use qbm_core::backup::{self, BackupOptions, BackupReport, Finding, Kind, Reference};
+use qbm_core::bits::Bits;
+use qbm_core::descriptor::{Doubt, Durability};
 use qbm_core::image::{self, CreateOptions, OpenOptions};
-use qbm_core::{Access, Buffer, ByteRange, Granularity, Host, Image, Persist};
+use qbm_core::{Access, Buffer, ByteRange, Error, Granularity, Host, Id, Image, Persist, Result};
 use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
 
 const SPECIFICATION: &str = include_str!("../../docs/format.md");
@@ -30,25 +31,65 @@ impl Scene {
             let options = CreateOptions { file, data: None, size: SIZE, durability };
             let directory = SimDirectory::new(&scene.disk);
             image::create(&directory, "i.qbm", options, &*scene.host).await.unwrap();
-            let options = OpenOptions::new(Access::Write);
-            let host = Arc::clone(&scene.host);
-            let image = Image::open(directory, "i.qbm", options, host).await.unwrap();
+            let image = scene.open(Access::Write).await;
             for (name, byte, granule) in [("0", 7, 1), ("1", 8, 3)] {
                 let bytes = Buffer::from_slice(&[byte; 64 << 10]);
                 image.write(granule * GRANULE, bytes, Persist::Later).await.unwrap();
-                let options = BackupOptions {
-                    bitmap: "b".to_owned(),
-                    granularity,
-                    name: name.to_owned(),
-                    full: false,
-                    require_incremental: false,
-                };
-                let target = SimDirectory::new(&scene.target);
-                backup::run(&image, &target, &options, &scene.host, &mut |_| {}).await.unwrap();
+                scene.back_up(&image, name, granularity).await;
             }
             image.close().await.unwrap();
         });
         scene
+    }
+
+    async fn open(&self, access: Access) -> Image<SimDirectory> {
+        let (options, host) = (OpenOptions::new(access), Arc::clone(&self.host));
+        Image::open(SimDirectory::new(&self.disk), "i.qbm", options, host).await.unwrap()
+    }
+
+    async fn back_up(
+        &self,
+        image: &Image<SimDirectory>,
+        name: &str,
+        granularity: Granularity,
+    ) -> BackupReport {
+        let options = BackupOptions {
+            bitmap: "b".to_owned(),
+            granularity,
+            name: name.to_owned(),
+            full: false,
+            require_incremental: false,
+        };
+        let target = SimDirectory::new(&self.target);
+        backup::run(image, &target, &options, &self.host, &mut |_| {}).await.unwrap()
+    }
+
+    async fn reference(&self, image: &Image<SimDirectory>) -> Result<Reference<SimDirectory>> {
+        backup::reference(image, &SimDirectory::new(&self.target), "b", &self.host).await
+    }
+
+    /// The granules without a mark in which the disk is another than at the last point.
+    fn lost(&self) -> Vec<u64> {
+        run(&self.disk, 5, async {
+            let image = self.open(Access::Read).await;
+            let reference = self.reference(&image).await.unwrap();
+            let marks = image.bitmap_bits("b").await.unwrap();
+            let lost = Bits::new(marks.len());
+            let all = ByteRange::new(0, image.size());
+            reference.compare(&image, all, Some(&marks), &lost).await.unwrap();
+            (0..lost.len()).filter(|granule| lost.get(*granule)).collect()
+        })
+    }
+
+    /// Changes the disk behind the back of its bitmaps, which does not show in its times.
+    fn change(&self, change: impl Fn(&mut Vec<u8>)) -> Self {
+        let mut medium = self.disk.snapshot();
+        medium.rot("d.raw", change);
+        Self {
+            disk: Disk::new(medium, 6),
+            target: Disk::immediate(self.target.snapshot(), 7),
+            host: Arc::clone(&self.host),
+        }
     }
 
     /// The name of the file in the target that begins and ends so.
@@ -137,4 +178,95 @@ fn a_mark_that_an_allocation_bitmap_lost_is_found() {
     let bits = scene.file("1.", ".bits");
     let found = scene.finding("1", |medium| medium.corrupt(&bits, |bytes| bytes[0] = 0));
     assert!(matches!(found, Some(Finding::Damaged { .. })), "{found:?}");
+}
+
+#[test]
+fn a_byte_that_was_changed_without_a_mark_is_found() {
+    for granularity in [Granularity::MIN, Granularity::DEFAULT, Granularity::MAX] {
+        let scene = Scene::new(granularity);
+        assert_eq!(scene.lost(), []);
+        // What the last point stores, what one before it does, what none does, and the last bytes.
+        for place in [3 * GRANULE + 5, GRANULE + 700, 9 * GRANULE, SIZE - 1] {
+            let changed = scene.change(|bytes| bytes[usize::try_from(place).unwrap()] ^= 1);
+            assert_eq!(changed.lost(), [place / granularity.bytes()], "{place}");
+        }
+        let zeroed = scene.change(|bytes| bytes[131_072..].fill(0));
+        assert_eq!(zeroed.lost().first(), Some(&(3 * GRANULE / granularity.bytes())));
+    }
+}
+
+#[test]
+fn what_is_marked_is_not_looked_at_and_what_is_written_is_marked() {
+    let scene = Scene::new(Granularity::DEFAULT);
+    run(&scene.disk, 8, async {
+        let image = scene.open(Access::Write).await;
+        image.write(9 * GRANULE, Buffer::from_slice(&[1]), Persist::Later).await.unwrap();
+        image.close().await.unwrap();
+    });
+    assert_eq!(scene.lost(), []);
+    assert_eq!(scene.change(|bytes| bytes[9 << 16] = 5).lost(), []);
+}
+
+#[test]
+fn a_disk_of_another_size_is_compared_as_far_as_it_goes() {
+    for size in [GRANULE + 5, 14 * GRANULE, 15 * GRANULE + 3, SIZE + 1, 18 * GRANULE] {
+        let scene = Scene::new(Granularity::DEFAULT);
+        run(&scene.disk, 9, async {
+            let image = scene.open(Access::Write).await;
+            image.resize(size).await.unwrap();
+            image.close().await.unwrap();
+        });
+        assert_eq!(scene.lost(), [], "{size}: what a resize adds, it marks");
+        // In a granule that the end of the disk may cut now.
+        let changed = scene.change(|bytes| bytes[65_536 + 3] ^= 1);
+        assert_eq!(changed.lost(), [1], "{size}");
+    }
+}
+
+#[test]
+fn a_rebuilt_bitmap_is_exact_and_the_next_backup_incremental() {
+    let scene = Scene::new(Granularity::DEFAULT);
+    let mut medium = scene.disk.snapshot();
+    medium.corrupt("d.raw", |bytes| bytes[9 << 16] = 5);
+    let scene = Scene { disk: Disk::new(medium, 10), ..scene };
+    let report = run(&scene.disk, 11, async {
+        let image = scene.open(Access::Write).await;
+        let before = image.bitmaps().await.remove(0);
+        assert_eq!((before.doubt, before.marked), (Some(Doubt::DataChanged), 16));
+        let reference = scene.reference(&image).await.unwrap();
+        let other = image.rebuild("b", Id(1), async { Ok(Bits::new(16)) }).await;
+        assert!(matches!(other, Err(Error::Unusable { .. })), "{other:?}");
+        let look = async {
+            let differing = Bits::new(16);
+            let all = ByteRange::new(0, image.size());
+            reference.compare(&image, all, None, &differing).await?;
+            // A write that comes while the disk is looked at.
+            image.write(12 * GRANULE, Buffer::from_slice(&[3]), Persist::Later).await?;
+            Ok(differing)
+        };
+        image.rebuild("b", reference.point(), look).await.unwrap();
+        let marks = image.bitmap_bits("b").await.unwrap();
+        assert_eq!(marks.areas().collect::<Vec<_>>(), [9..10, 12..13]);
+        assert_eq!(image.bitmaps().await[0].doubt, None);
+        let report = scene.back_up(&image, "2", Granularity::DEFAULT).await;
+        image.close().await.unwrap();
+        report
+    });
+    assert!(matches!(report.kind, Kind::Incremental { .. }), "{report:?}");
+    assert_eq!(report.dirty, 2 * GRANULE);
+    assert_eq!(scene.lost(), []);
+}
+
+#[test]
+fn digests_that_are_not_what_they_were_are_not_relied_upon() {
+    for (point, ending) in [("0.", ".digests"), ("1.", ".digests"), ("1.", ".bits")] {
+        let scene = Scene::new(Granularity::DEFAULT);
+        let mut medium = scene.target.snapshot();
+        medium.corrupt(&scene.file(point, ending), |bytes| bytes[0] ^= 1);
+        let scene = Scene { target: Disk::immediate(medium, 12), ..scene };
+        let refused = run(&scene.disk, 13, async {
+            scene.reference(&scene.open(Access::Read).await).await.map(drop)
+        });
+        assert!(matches!(refused, Err(Error::Unusable { .. })), "{refused:?}");
+    }
 }

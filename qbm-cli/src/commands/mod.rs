@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod audit;
 pub mod backup;
 pub mod bitmap;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod map;
 pub mod measure;
 pub mod overlay;
 pub mod points;
+pub mod rebuild;
 pub mod resize;
 pub mod restore;
 pub mod serve;

@@ -14,11 +14,13 @@
 mod contents;
 mod digests;
 mod points;
+mod reference;
 mod restore;
 mod run;
 mod verify;
 
 pub use points::{PointEntry, Points, points};
+pub use reference::{Reference, reference};
 pub use restore::{Restored, restore};
 pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run, run_live};
 pub use verify::{Finding, MAX_AREAS, verify};

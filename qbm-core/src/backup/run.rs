@@ -221,7 +221,11 @@ async fn make<D: Directory, T: Directory>(
 }
 
 /// Settles a point that a crash interrupted: by whether the target has it.
-async fn settle_earlier<D: Directory>(image: &Image<D>, points: &Points, name: &str) -> Result<()> {
+pub(super) async fn settle_earlier<D: Directory>(
+    image: &Image<D>,
+    points: &Points,
+    name: &str,
+) -> Result<()> {
     let Some(bitmap) = find(image, name).await else { return Ok(()) };
     let Some(Some(point)) = bitmap.points.into_iter().skip(1).next_back() else { return Ok(()) };
     let outcome = match points.by_id(point) {
@@ -231,7 +235,7 @@ async fn settle_earlier<D: Directory>(image: &Image<D>, points: &Points, name: &
     image.settle_found(name, point, outcome).await
 }
 
-async fn find<D: Directory>(image: &Image<D>, name: &str) -> Option<BitmapInfo> {
+pub(super) async fn find<D: Directory>(image: &Image<D>, name: &str) -> Option<BitmapInfo> {
     image.bitmaps().await.into_iter().find(|bitmap| bitmap.name == name)
 }
 

@@ -23,6 +23,7 @@ mod load;
 mod map;
 mod open;
 mod point;
+mod rebuild;
 mod recover;
 mod resize;
 mod rotate;
@@ -104,6 +105,11 @@ impl<D: Directory> Image<D> {
     /// The descriptor as it stands on the medium.
     pub async fn descriptor(&self) -> Descriptor {
         self.book.lock().await.descriptor().clone()
+    }
+
+    /// What it is made of.
+    pub(crate) fn chain(&self) -> &Chain<D::File> {
+        &self.chain
     }
 
     /// The data image of the top layer, with its name, and its allocation bitmap.

@@ -25,6 +25,8 @@ pub enum Operation {
     },
     /// A backup under this name.
     BackUp(String),
+    /// The marks since the last backup, found anew.
+    Rebuild,
     /// A point is begun and given up.
     GiveUp(Id),
     /// The disk gets this size in bytes, 1 to [`MAX_SIZE`].
@@ -78,7 +80,8 @@ impl Operation {
             7 => Self::Enable,
             8 if rng.bool() => Self::Remove,
             8 => Self::Disable,
-            9 | 10 => Self::Resize(MAX_SIZE - rng.usize(..6) * 300),
+            9 => Self::Resize(MAX_SIZE - rng.usize(..6) * 300),
+            10 => Self::Rebuild,
             _ => Self::Merge,
         }
     }

@@ -20,7 +20,7 @@ use crate::{Disk, Executor, Grain, Loss, SimHost, Step};
 const ALL_PARTS_OF: usize = 10;
 
 /// The operations of which workloads are made; the last granule is a partial one.
-const OPERATIONS: [fn(usize) -> Operation; 15] = [
+const OPERATIONS: [fn(usize) -> Operation; 16] = [
     |_| Operation::Flush,
     |_| change(0..GRANULE, Request::Write, Persist::Later),
     |_| change(100..GRANULE + 1, Request::Write, Persist::Now),
@@ -37,6 +37,7 @@ const OPERATIONS: [fn(usize) -> Operation; 15] = [
     |_| Operation::Disable,
     |_| Operation::Enable,
     |_| Operation::Merge,
+    |_| Operation::Rebuild,
 ];
 
 fn change(range: Range<usize>, what: Request, persist: Persist) -> Operation {
@@ -192,7 +193,7 @@ mod tests {
             (0..workloads(2)).map(|number| format!("{:?}", workload(number))).collect();
         let different: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len());
-        assert_eq!(all.len(), 15 + 15 * 15);
+        assert_eq!(all.len(), 16 + 16 * 16);
         assert_eq!(workload(workloads(2) - 1).len(), 2);
         assert_eq!(workload(workloads(2)).len(), 3);
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use qbm_core::bits::Bits;
 use qbm_core::image::{BitmapAction, Fleece, Outcome};
 use qbm_core::{
     Buffer, ByteRange, Directory, Granularity, Host, Id, Image, Persist, Unmap, backup,
@@ -37,6 +38,7 @@ pub(crate) async fn perform(site: Site<'_>, operation: Operation) {
         Operation::Flush => flush(site).await,
         Operation::Change { range, what, persist } => change(site, range, what, persist).await,
         Operation::BackUp(name) => back_up(site, &name).await,
+        Operation::Rebuild => rebuild(site).await,
         Operation::GiveUp(point) => give_up_a_point(site, point).await,
         Operation::Resize(size) => resize(site, size).await,
         Operation::Merge => merge(site).await,
@@ -99,6 +101,20 @@ async fn back_up(site: Site<'_>, name: &str) {
     let source = (site.image, fleece);
     // An error is fine: a fault was injected. What it leaves is what is checked.
     let _report = backup::run_live(source, &target, &options, site.host, &mut |_| {}).await;
+}
+
+async fn rebuild(site: Site<'_>) {
+    let target = SimDirectory::new(site.target);
+    // There may be no point, or an error injected: the marks are checked whatever comes of it.
+    let reference = backup::reference(site.image, &target, BACKUP, site.host).await;
+    let Ok(reference) = reference else { return };
+    let look = async {
+        let size = site.image.size();
+        let differing = Bits::new(Granularity::MIN.granules_of(size));
+        reference.compare(site.image, ByteRange::new(0, size), None, &differing).await?;
+        Ok(differing)
+    };
+    let _rebuilt = site.image.rebuild(BACKUP, reference.point(), look).await;
 }
 
 /// Takes a live point, and reads all of it while the guest writes: it is the disk of an instant.
