@@ -9,6 +9,7 @@ use qbm_io_uring::UringDirectory;
 pub enum Aio {
     /// By threads that wait, through the page cache
     #[default]
+    #[value(alias = "native")]
     Threads,
     /// Past the page cache, several at a time by rings of the kernel; where it has none, by threads
     #[value(name = "io_uring")]

@@ -8,6 +8,7 @@
 mod printing;
 
 pub mod aio;
+pub mod chain;
 pub mod commands;
 pub mod disk;
 pub mod drill;
@@ -53,6 +54,9 @@ enum Command {
     Bitmap(commands::bitmap::BitmapArgs),
     Resize(commands::resize::ResizeArgs),
     Compare(commands::compare::CompareArgs),
+    Commit(commands::commit::CommitArgs),
+    Rebase(commands::rebase::RebaseArgs),
+    Stream(commands::stream::StreamArgs),
     Convert(commands::convert::ConvertArgs),
     Dd(commands::dd::DdArgs),
     Measure(commands::measure::MeasureArgs),
@@ -99,6 +103,9 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Bitmap(args) => commands::bitmap::run(args),
         Command::Resize(args) => commands::resize::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Commit(args) => commands::commit::run(&args),
+        Command::Rebase(args) => commands::rebase::run(&args),
+        Command::Stream(args) => commands::stream::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Dd(args) => commands::dd::run(&args),
         Command::Measure(args) => commands::measure::run(&args),

@@ -47,9 +47,9 @@ pub struct Tuning {
     /// Whether they may be written in any order.
     #[arg(short = 'W', hide = true)]
     out_of_order: bool,
-    /// Say nothing, which is what is done anyway.
+    /// Say nothing.
     #[arg(short = 'q', hide = true)]
-    quiet: bool,
+    pub quiet: bool,
 }
 
 /// An image, and how it is opened.
@@ -150,9 +150,9 @@ impl GateArgs {
         options: OpenOptions<StdFile>,
     ) -> anyhow::Result<FileImage> {
         let (directory, name) = self.place_by(aio, path)?;
-        let OpenOptions { access, data, shared } = options;
+        let OpenOptions { access, data, shared, holds_behind } = options;
         let data = data.map(|file| directory.adopt(file));
-        let options = OpenOptions { access, data, shared };
+        let options = OpenOptions { access, data, shared, holds_behind };
         Ok(block_on(Image::open(directory, &name, options, host()))?)
     }
 
@@ -189,7 +189,23 @@ impl ImageArgs {
     pub fn open_by(&self, aio: Aio, access: Access, shared: bool) -> anyhow::Result<FileImage> {
         self.refuse_raw()?;
         let data = self.std_data(access)?;
-        self.gate.image_by(aio, &self.image, OpenOptions { access, data, shared })
+        self.gate.image_by(
+            aio,
+            &self.image,
+            OpenOptions { data, shared, ..OpenOptions::new(access) },
+        )
+    }
+
+    /// Opens the image for writing, where the caller holds what is behind it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open`].
+    pub fn open_over_held(&self) -> anyhow::Result<FileImage> {
+        self.refuse_raw()?;
+        let data = self.std_data(Access::Write)?;
+        let options = OpenOptions { data, holds_behind: true, ..OpenOptions::new(Access::Write) };
+        self.gate.image(&self.image, options)
     }
 
     /// The directory of the descriptor, and its name there.

@@ -41,14 +41,16 @@ pub struct Copying {
     pub to: u64,
     /// What is written.
     pub writing: Writing,
-    /// Bytes that are compared, and left out, together; at least 1, and a power of two.
+    /// Bytes that are compared, and left out, together; at least 1.
     pub grain: usize,
+    /// Leave out what the layer at this depth of the source, or one behind that, answers for.
+    pub above: Option<usize>,
 }
 
 impl Copying {
     /// The first `size` bytes, by sectors of 4 KiB.
     pub fn all(size: u64, writing: Writing) -> Self {
-        Self { from: ByteRange::new(0, size), to: 0, writing, grain: 4096 }
+        Self { from: ByteRange::new(0, size), to: 0, writing, grain: 4096, above: None }
     }
 }
 
@@ -74,6 +76,9 @@ pub async fn copy<S: Directory, T: Directory>(
         while offset < end {
             let left = ByteRange::new(offset, end - offset);
             let step = match extent.data {
+                _ if copying.above.is_some_and(|depth| extent.depth >= depth) => {
+                    Step { done: left.length(), written: 0 }
+                }
                 true => copier.data(left).await?,
                 false => copier.zeroes(left).await?,
             };
@@ -113,13 +118,19 @@ impl<S: Directory, T: Directory> Copier<'_, S, T> {
 
     /// Copies the first bytes of `left`, which are zero in the source.
     async fn zeroes(&mut self, left: ByteRange) -> Result<Step> {
-        let part = left.clip(left.start().saturating_add(ZERO_WINDOW));
-        let unmap = match self.copying.writing {
+        let (part, unmap) = match self.copying.writing {
             Writing::ToEmpty => return Ok(Step { done: left.length(), written: 0 }),
             Writing::Changed => return self.zeroes_where_changed(left).await,
-            Writing::All => Unmap::Allowed,
-            Writing::Full => Unmap::Forbidden,
+            Writing::Full => (left, Unmap::Forbidden),
+            Writing::All => {
+                let there = self.sink.extent(self.place(left)).await?;
+                if !there.data {
+                    return Ok(Step { done: there.length, written: 0 });
+                }
+                (left.clip(left.start() + there.length), Unmap::Allowed)
+            }
         };
+        let part = part.clip(part.start().saturating_add(ZERO_WINDOW));
         self.sink.write_zeroes(self.place(part), unmap).await?;
         Ok(Step { done: part.length(), written: part.length() })
     }

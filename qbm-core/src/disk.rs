@@ -110,6 +110,21 @@ impl<D: Directory> Disk<'_, D> {
         }
     }
 
+    /// The disk with `size` bytes, to which it is made longer or cut.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::resize`].
+    pub async fn resized(self, size: u64) -> Result<Self> {
+        match self {
+            Self::File { name, file, .. } => {
+                file.set_len(size).await.map_err(Error::io(name, "resize"))?;
+                Ok(Self::File { name, file, size })
+            }
+            Self::Image(image) => image.resize(size).await.map(|()| self),
+        }
+    }
+
     /// Makes durable what was written.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod descriptor;
 pub mod directory;
 pub mod disk;
 pub mod error;
+pub mod graph;
 pub mod host;
 pub mod image;
 #[cfg(all(test, loom))]

@@ -3,6 +3,7 @@
 
 mod bitmaps;
 mod copies;
+mod graph;
 mod measures;
 mod scene;
 mod wrapper;

@@ -95,7 +95,7 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     let mut parts = Vec::new();
     for source in &sources {
         let from = ByteRange::new(0, source.disk().size());
-        parts.push((source.disk(), Copying { from, to, writing, grain }));
+        parts.push((source.disk(), Copying { from, to, writing, grain, above: None }));
         to += from.length();
     }
     let mut percent = Percent::new(args.progress);

@@ -101,7 +101,8 @@ pub fn run(args: &DdArgs) -> anyhow::Result<ExitCode> {
     });
     let output = (operands.output.as_path(), args.output_format);
     let target = Target::create(&args.gate, output, from.length())?;
-    let copying = Copying { from, to: 0, writing: target.writing(false), grain: GRAIN };
+    let copying =
+        Copying { from, to: 0, writing: target.writing(false), grain: GRAIN, above: None };
     let filled = target.fill(&[(source.disk(), copying)], &mut |_| ());
     target.finish(filled)?;
     Ok(ExitCode::SUCCESS)

@@ -4,15 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use futures_executor::block_on;
-use qbm_core::descriptor::{
-    Bitmap, BitmapKind, Descriptor, Durability, Format, MAX_DESCRIPTOR_BYTES,
-};
-use qbm_core::{Access, Directory, directory::read_whole};
+use qbm_core::Access;
+use qbm_core::descriptor::{Bitmap, BitmapKind, Descriptor, Durability, Format};
 use serde_json::{Value, json};
 
+use crate::chain::read_descriptor;
 use crate::open::ImageArgs;
 use crate::output::{self, Output};
 
@@ -40,7 +38,8 @@ pub struct InfoArgs {
 ///
 /// If the descriptor cannot be read, or with `--marks` a bitmap.
 pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
-    let descriptor = read(&args.image)?;
+    args.image.place()?;
+    let descriptor = read_descriptor(&args.image.gate, &args.image.image)?;
     let size = match descriptor.size {
         Some(size) => size,
         // A descriptor of another program: its data image says.
@@ -53,17 +52,6 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         Output::Human => print(&info),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(image: &ImageArgs) -> anyhow::Result<Descriptor> {
-    let (directory, name) = image.place()?;
-    let path = || image.image.display().to_string();
-    let text = block_on(async {
-        let file = directory.open(&name, Access::Read).await?;
-        read_whole(&file, MAX_DESCRIPTOR_BYTES).await
-    });
-    let text = text.with_context(path)?;
-    Descriptor::parse(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path()))
 }
 
 /// The marked bytes of each dirty bitmap.

@@ -53,10 +53,7 @@ struct Tuning {
     /// Whether it is cached at all.
     #[arg(short = 'n', long, hide = true)]
     nocache: bool,
-    /// By which calls it is read and written.
-    #[arg(short = 'i', long, hide = true)]
-    aio: Option<String>,
-    /// The same.
+    /// Whether it is read and written by calls that do not wait.
     #[arg(short = 'k', long, hide = true)]
     native_aio: bool,
     /// What becomes of a discard.

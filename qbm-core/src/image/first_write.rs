@@ -117,7 +117,7 @@ impl<D: Directory> Image<D> {
     }
 
     /// Copies `range` from behind to the data image.
-    async fn copy_up(&self, range: ByteRange) -> Result<()> {
+    pub(super) async fn copy_up(&self, range: ByteRange) -> Result<()> {
         let mut offset = range.start();
         while offset < range.end() {
             let part = ByteRange::new(offset, (range.end() - offset).min(COPY));

@@ -30,6 +30,15 @@ pub(super) struct Opened<F> {
     pub(super) allocation: Option<SegmentFile<F>>,
 }
 
+/// What the layers of an image are for, and how they are locked.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// The top one.
+    pub(super) top: (Access, Option<Lock>),
+    /// Those behind it, which are always for reading; this is what the top is for as they see it.
+    pub(super) behind: (Access, Option<Lock>),
+}
+
 /// Opens the allocation bitmap of `descriptor`, whose data image is `data`, and what is behind it.
 ///
 /// `uses` has the files of the top layer, and gets those behind it.
@@ -37,14 +46,14 @@ pub(super) async fn open_chain<D: Directory>(
     directory: &D,
     (name, descriptor): (&str, &Descriptor),
     data: D::File,
-    (access, lock): (Access, Option<Lock>),
+    how: How,
     uses: &mut Uses,
 ) -> Result<Opened<D::File>> {
     let top = (name, descriptor);
-    let (layer, allocation) = open_layer(directory, top, data, (access, lock), uses).await?;
+    let (layer, allocation) = open_layer(directory, top, data, how.top, uses).await?;
     let mut layers = vec![layer];
     if let Some(backing) = backing_of(descriptor) {
-        open_behind(directory, (name, backing), (access, lock), (&mut layers, uses)).await?;
+        open_behind(directory, (name, backing), how.behind, (&mut layers, uses)).await?;
     }
     Ok(Opened { chain: Chain::new(layers), allocation })
 }

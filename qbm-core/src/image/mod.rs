@@ -23,6 +23,8 @@ mod load;
 mod map;
 mod open;
 mod point;
+mod pull;
+mod rebase;
 mod rebuild;
 mod recover;
 mod resize;
@@ -41,6 +43,7 @@ pub use create::{CreateOptions, OverlayOptions, create, create_overlay};
 pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome, PointView};
+pub(crate) use rebase::{no_overlay, put_over};
 pub use segment_file::MAX_GRANULES;
 pub use transaction::BitmapAction;
 

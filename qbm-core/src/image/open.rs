@@ -27,12 +27,14 @@ pub struct OpenOptions<F> {
     /// Whether others may write meanwhile: no locks are taken, and what is read may be torn.
     /// Only with [`Access::Read`].
     pub shared: bool,
+    /// Whether the caller has locked what is behind it, and may write to that.
+    pub holds_behind: bool,
 }
 
 impl<F> OpenOptions<F> {
     /// For `access`, with nothing special.
     pub fn new(access: Access) -> Self {
-        Self { access, data: None, shared: false }
+        Self { access, data: None, shared: false, holds_behind: false }
     }
 }
 
@@ -52,7 +54,7 @@ impl<D: Directory> Image<D> {
         options: OpenOptions<D::File>,
         host: Arc<dyn Host>,
     ) -> Result<Self> {
-        let OpenOptions { access, data, shared } = options;
+        let OpenOptions { access, data, shared, holds_behind } = options;
         let lock = match access {
             Access::Read => Lock::Read,
             Access::Write => Lock::Write,
@@ -66,7 +68,9 @@ impl<D: Directory> Image<D> {
             check_room(name, &descriptor)?;
         }
         let top = (name, &descriptor);
-        let opened = layers::open_chain(&directory, top, data, (access, lock), &mut uses).await?;
+        let behind = if holds_behind { (Access::Read, None) } else { (access, lock) };
+        let how = layers::How { top: (access, lock), behind };
+        let opened = layers::open_chain(&directory, top, data, how, &mut uses).await?;
         let layers::Opened { chain, allocation } = opened;
         let size = chain.layer(0).size;
         let place = (&directory, name, &*host);
@@ -147,7 +151,7 @@ pub(super) fn copy_name(name: &str) -> String {
 }
 
 /// Opens and locks the data image, and reads the descriptor under the lock.
-async fn open_data<D: Directory>(
+pub(super) async fn open_data<D: Directory>(
     directory: &D,
     name: &str,
     (access, data): (Access, Option<D::File>),
