@@ -10,7 +10,7 @@ use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Disk, Lock, Storage};
 
-use crate::open::{DiskFile, FileDirectory, FileImage, GateArgs, open_file};
+use crate::open::{DiskFile, FileDirectory, FileImage, GateArgs};
 
 /// How a disk is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,7 +54,7 @@ impl OpenDisk {
             return Ok(Self::Image(Box::new(gate.image(path, options)?)));
         }
         let name = path.display().to_string();
-        let file = open_file(path, access).with_context(|| name.clone())?;
+        let file = DiskFile::open_operator(path, access).with_context(|| name.clone())?;
         let lock = match access {
             Access::Read => Lock::Read,
             Access::Write => Lock::Write,

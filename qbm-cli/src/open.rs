@@ -9,17 +9,17 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Error, Host, Image};
-use qbm_io_std::{GatePolicy, StdDirectory, StdFile, StdHost, split};
-use qbm_io_uring::{UringDirectory, UringFile};
+use qbm_io_std::{GatePolicy, StdHost, split};
 
 use crate::aio::Aio;
 use crate::disk::{DiskFormat, OpenDisk};
+use crate::medium::{Folder, Medium};
 
 /// A directory of files, used in either way of [`Aio`].
-pub type FileDirectory = UringDirectory;
+pub type FileDirectory = Folder;
 
-/// A file, used in either way of [`Aio`].
-pub type DiskFile = UringFile;
+/// A file, used in either way of [`Aio`], or the disk of a server.
+pub type DiskFile = Medium;
 
 /// An image on files.
 pub type FileImage = Image<FileDirectory>;
@@ -27,7 +27,7 @@ pub type FileImage = Image<FileDirectory>;
 /// Which files may be opened beyond those in the image's directory.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GateArgs {
-    /// Let descriptors name files in DIR, by their absolute names
+    /// Let descriptors name files in DIR, by their absolute names, or the NBD server at the address DIR
     #[arg(long, value_name = "DIR")]
     pub allow_path: Vec<PathBuf>,
 }
@@ -67,7 +67,8 @@ pub struct ImageArgs {
         hide = true
     )]
     pub format: DiskFormat,
-    /// Take FILE for the data image, whatever the descriptor names
+    /// Take FILE, or the disk of the NBD server at this address, for the data image, whatever the
+    /// descriptor names
     #[arg(long, value_name = "FILE")]
     pub data_file: Option<PathBuf>,
     /// Which other files may be opened.
@@ -87,15 +88,6 @@ pub fn naming(image: &Path) -> impl Fn(Error) -> anyhow::Error {
 /// The world around every image of this process.
 pub fn host() -> Arc<dyn Host> {
     Arc::new(StdHost)
-}
-
-/// Opens a file that the operator has named.
-///
-/// # Errors
-///
-/// As for [`StdFile::open_operator`].
-pub fn open_file(path: &Path, access: Access) -> io::Result<DiskFile> {
-    Ok(UringFile::without_rings(StdFile::open_operator(path, access)?))
 }
 
 impl GateArgs {
@@ -125,8 +117,8 @@ impl GateArgs {
     }
 
     fn directory_by(&self, aio: Aio, path: &Path) -> anyhow::Result<FileDirectory> {
-        let directory = StdDirectory::open(path, self.policy()?);
-        Ok(aio.over(directory.with_context(|| path.display().to_string())?))
+        let directory = Folder::open(path, self.policy()?, aio);
+        directory.with_context(|| path.display().to_string())
     }
 
     /// Opens the image with the descriptor `path`.
@@ -134,7 +126,7 @@ impl GateArgs {
     /// # Errors
     ///
     /// As for [`Image::open`].
-    pub fn image(&self, path: &Path, options: OpenOptions<StdFile>) -> anyhow::Result<FileImage> {
+    pub fn image(&self, path: &Path, options: OpenOptions<DiskFile>) -> anyhow::Result<FileImage> {
         self.image_by(Aio::default(), path, options)
     }
 
@@ -147,12 +139,9 @@ impl GateArgs {
         &self,
         aio: Aio,
         path: &Path,
-        options: OpenOptions<StdFile>,
+        options: OpenOptions<DiskFile>,
     ) -> anyhow::Result<FileImage> {
         let (directory, name) = self.place_by(aio, path)?;
-        let OpenOptions { access, data, shared, holds_behind } = options;
-        let data = data.map(|file| directory.adopt(file));
-        let options = OpenOptions { access, data, shared, holds_behind };
         Ok(block_on(Image::open(directory, &name, options, host()))?)
     }
 
@@ -188,12 +177,7 @@ impl ImageArgs {
     /// As for [`Image::open`].
     pub fn open_by(&self, aio: Aio, access: Access, shared: bool) -> anyhow::Result<FileImage> {
         self.refuse_raw()?;
-        let data = self.std_data(access)?;
-        self.gate.image_by(
-            aio,
-            &self.image,
-            OpenOptions { data, shared, ..OpenOptions::new(access) },
-        )
+        self.open_with(aio, OpenOptions { shared, ..OpenOptions::new(access) })
     }
 
     /// Opens the image for writing, where the caller holds what is behind it.
@@ -203,9 +187,15 @@ impl ImageArgs {
     /// As for [`Image::open`].
     pub fn open_over_held(&self) -> anyhow::Result<FileImage> {
         self.refuse_raw()?;
-        let data = self.std_data(Access::Write)?;
-        let options = OpenOptions { data, holds_behind: true, ..OpenOptions::new(Access::Write) };
-        self.gate.image(&self.image, options)
+        let options = OpenOptions { holds_behind: true, ..OpenOptions::new(Access::Write) };
+        self.open_with(Aio::default(), options)
+    }
+
+    /// Opens the image with the data image that the command line names.
+    fn open_with(&self, aio: Aio, mut options: OpenOptions<DiskFile>) -> anyhow::Result<FileImage> {
+        let (directory, name) = self.gate.place_by(aio, &self.image)?;
+        options.data = self.data_by(|path| directory.open_operator(path, options.access))?;
+        Ok(block_on(Image::open(directory, &name, options, host()))?)
     }
 
     /// The directory of the descriptor, and its name there.
@@ -245,13 +235,14 @@ impl ImageArgs {
     ///
     /// If it cannot be opened.
     pub fn data(&self, access: Access) -> anyhow::Result<Option<DiskFile>> {
-        Ok(self.std_data(access)?.map(UringFile::without_rings))
+        self.data_by(|path| Medium::open_operator(path, access))
     }
 
-    fn std_data(&self, access: Access) -> anyhow::Result<Option<StdFile>> {
-        let open = |path: &PathBuf| {
-            StdFile::open_operator(path, access).with_context(|| path.display().to_string())
-        };
+    fn data_by(
+        &self,
+        open: impl Fn(&Path) -> io::Result<DiskFile>,
+    ) -> anyhow::Result<Option<DiskFile>> {
+        let open = |path: &PathBuf| open(path).with_context(|| path.display().to_string());
         self.data_file.as_ref().map(open).transpose()
     }
 }

@@ -12,7 +12,7 @@ use qbm_core::image::{self, CreateOptions};
 use qbm_core::{Access, Directory, Disk, Lock, Storage};
 
 use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::{DiskFile, FileDirectory, GateArgs, host, open_file};
+use crate::open::{DiskFile, FileDirectory, GateArgs, host};
 
 /// What a copy goes to.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Drop for Naming {
 
 /// The raw disk that is at `path` already, locked.
 fn there(path: &Path) -> anyhow::Result<Option<DiskFile>> {
-    let opened = match open_file(path, Access::Write) {
+    let opened = match DiskFile::open_operator(path, Access::Write) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened,
     };

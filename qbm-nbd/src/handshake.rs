@@ -16,7 +16,7 @@ use crate::protocol::{
     ExportRequest, MAGIC, Malformed, OPTION_MAGIC, Opt, OptionHeader, Rep, Style, handshake_flag,
     info,
 };
-use crate::receiver::{Receiver, Source};
+use crate::receiver::Receiver;
 use crate::tls::{Tls, TlsWire};
 use crate::wire::{Wire, send_all};
 
@@ -106,7 +106,7 @@ impl<'s> Handshake<'s> {
         let mut data = Vec::new();
         for _ in 0..MAX_OPTIONS {
             let mut header = [0; OptionHeader::LENGTH];
-            self.receiver.fill(&Handshaking(&*self.wire), &mut header)?;
+            self.receiver.fill(&*self.wire, &mut header)?;
             let header = OptionHeader::parse(&header).map_err(broken)?;
             match self.option(header, &mut data)? {
                 Next::Option => {}
@@ -127,7 +127,7 @@ impl<'s> Handshake<'s> {
         greeting.extend(ours.to_be_bytes());
         self.send(&greeting)?;
         let mut theirs = [0; 4];
-        self.receiver.fill(&Handshaking(&*self.wire), &mut theirs)?;
+        self.receiver.fill(&*self.wire, &mut theirs)?;
         let theirs = u32::from_be_bytes(theirs);
         if theirs & !u32::from(ours) != 0 {
             // "Client flags": the server must drop a client with flags that it does not know.
@@ -152,12 +152,12 @@ impl<'s> Handshake<'s> {
             if header.length > MAX_SKIPPED_OPTION || known == Some(Opt::ExportName) {
                 return Err(out_of_step());
             }
-            self.receiver.skip(&Handshaking(&*self.wire), u64::from(header.length))?;
+            self.receiver.skip(&*self.wire, u64::from(header.length))?;
             let (reply, why) = if barred { TLS_FIRST } else { TOO_LONG };
             return self.reply(number, reply, why);
         }
         data.resize(length, 0);
-        self.receiver.fill(&Handshaking(&*self.wire), data)?;
+        self.receiver.fill(&*self.wire, data)?;
         if barred {
             return match known {
                 Some(Opt::ExportName) => Err(out_of_step()),
@@ -323,15 +323,6 @@ fn infos(export: &Export, style: Style, wanted: &[u16]) -> Vec<Vec<u8>> {
         }
     }
     infos
-}
-
-/// The wire itself: each reply has been sent before the next option is waited for.
-struct Handshaking<'s>(&'s dyn Wire);
-
-impl Source for Handshaking<'_> {
-    fn receive_some(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.receive(into)
-    }
 }
 
 /// The client is not, or no longer, in step.

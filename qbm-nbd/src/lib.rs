@@ -1,4 +1,5 @@
-//! An NBD server for images with dirty bitmaps, or for any [`Disk`] of your own.
+//! An NBD server for images with dirty bitmaps, or for any [`Disk`] of your own; and the disk of another
+//! server as a storage: [`NbdStorage`].
 //!
 //! It speaks the fixed newstyle protocol of the NBD project's `doc/proto.md`: structured replies,
 //! extended headers, metadata contexts (`base:allocation`, and QEMU's `qemu:allocation-depth` and
@@ -40,6 +41,7 @@
 //! panic, and if a disk panics, that ends the connection that asked.
 #![forbid(unsafe_code)]
 
+mod client;
 mod connection;
 mod disk;
 mod export;
@@ -58,6 +60,7 @@ mod statistics;
 mod tls;
 mod wire;
 
+pub use client::{NbdStorage, NbdUri, NotAnUri};
 pub use disk::{Context, Disk, Extent, Fault, Pace};
 pub use export::Export;
 pub use limits::Limits;

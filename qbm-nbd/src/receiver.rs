@@ -46,7 +46,11 @@ impl Receiver {
     /// # Errors
     ///
     /// [`io::ErrorKind::UnexpectedEof`] if the peer sends no more, and those of the source.
-    pub(crate) fn fill(&mut self, source: &impl Source, into: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn fill(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        into: &mut [u8],
+    ) -> io::Result<()> {
         let mut filled = 0;
         while filled < into.len() {
             if self.has_more() {
@@ -67,7 +71,11 @@ impl Receiver {
     /// # Errors
     ///
     /// As for [`fill`](Self::fill).
-    pub(crate) fn skip(&mut self, source: &impl Source, mut count: u64) -> io::Result<()> {
+    pub(crate) fn skip(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        mut count: u64,
+    ) -> io::Result<()> {
         while count > 0 {
             if !self.has_more() {
                 self.receive(source)?;
@@ -88,7 +96,7 @@ impl Receiver {
     }
 
     /// Receives, once all has been taken.
-    fn receive(&mut self, source: &impl Source) -> io::Result<()> {
+    fn receive(&mut self, source: &(impl Source + ?Sized)) -> io::Result<()> {
         self.end = some(source, &mut self.bytes[..self.ahead])?;
         self.start = 0;
         if self.end == self.ahead {
@@ -100,7 +108,7 @@ impl Receiver {
 }
 
 /// Receives at least one byte.
-fn some(source: &impl Source, into: &mut [u8]) -> io::Result<usize> {
+fn some(source: &(impl Source + ?Sized), into: &mut [u8]) -> io::Result<usize> {
     loop {
         match source.receive_some(into) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

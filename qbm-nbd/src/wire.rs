@@ -2,10 +2,14 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv, sockopt};
+
+use crate::receiver::Source;
 
 /// A connection's bytes, in both directions at once. Sockets are one: see [`Socket`].
 pub trait Wire: Send + Sync {
@@ -31,6 +35,12 @@ pub trait Wire: Send + Sync {
 
     /// Breaks the connection: whoever receives or sends returns.
     fn hang_up(&self);
+}
+
+impl Source for dyn Wire + '_ {
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.receive(into)
+    }
 }
 
 /// A connected socket.
@@ -69,6 +79,24 @@ impl Socket {
                 stream.set_write_timeout(Some(patience))
             }
         }
+    }
+
+    /// Lets a receiver wait for so long, or for ever.
+    pub(crate) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(patience),
+            Self::Unix(stream) => stream.set_read_timeout(patience),
+        }
+    }
+
+    /// Whether the peer is still there, as far as is known, and has said nothing that nobody asked for.
+    pub(crate) fn is_alive(&self) -> bool {
+        let fd = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(recv(fd, &mut [0][..], flags), Err(Errno::AGAIN))
     }
 
     fn shut(&self, how: Shutdown) {

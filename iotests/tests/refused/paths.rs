@@ -67,7 +67,8 @@ fn names_that_lead_out_are_refused() {
         ("link.raw", link("link.raw")),
         ("folder/disk.raw", link("folder/disk.raw")),
         (json, protocol(json, "json")),
-        ("nbd://127.0.0.1", protocol("nbd://127.0.0.1", "nbd")),
+        ("nbd://127.0.0.1", "nbd://127.0.0.1: open: a descriptor alone opens no*".to_owned()),
+        ("nbd:127.0.0.1:10809", protocol("nbd:127.0.0.1:10809", "nbd")),
         ("fd:3", protocol("fd:3", "fd")),
         (&long, "i.qbm:1:*".to_owned()),
     ];

@@ -10,7 +10,8 @@ use qbm_core::descriptor::{Durability, Format, ImageRef};
 use qbm_core::image::{self, CreateOptions, OverlayOptions};
 use qbm_core::{Access, Granularity, Storage};
 
-use crate::open::{GateArgs, host, open_file};
+use crate::medium::address;
+use crate::open::{DiskFile, GateArgs, host};
 use crate::target::data_name;
 use crate::{output, size};
 
@@ -44,7 +45,8 @@ pub struct CreateArgs {
     /// What is copied from BASE at a time: a power of two, 512 to 2G
     #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = size::granularity)]
     cluster_size: Granularity,
-    /// Track the raw disk DATA, a file or block device, which is only read
+    /// Track the raw disk DATA, which is only read: a file, a block device, or the address of an NBD
+    /// server
     #[arg(long, value_name = "DATA")]
     data_file: Option<PathBuf>,
     /// When marks are durable
@@ -106,9 +108,12 @@ pub fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
             CreateOptions { file, data: None, size: size.unwrap_or(0), durability }
         }
         Some(path) => {
-            let data =
-                open_file(&path, Access::Read).with_context(|| path.display().to_string())?;
-            let file = name_beside(&image, &path)?;
+            let data = DiskFile::open_operator(&path, Access::Read)
+                .with_context(|| path.display().to_string())?;
+            let file = match address(&path) {
+                Some(address) => address.to_owned(),
+                None => name_beside(&image, &path)?,
+            };
             CreateOptions { file, data: Some(data), size: 0, durability }
         }
     };

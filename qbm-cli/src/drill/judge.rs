@@ -14,7 +14,7 @@ use qbm_core::{Access, Buffer, Directory, Disk, Granularity, Image};
 
 use super::Subject;
 use super::plan::{BLOCK, Deed, Life, THREADS, stamped, stamps};
-use crate::open::{FileDirectory, FileImage, GateArgs, host, open_file};
+use crate::open::{DiskFile, FileDirectory, FileImage, GateArgs, host};
 
 /// The descriptor of the image under test.
 pub(super) const IMAGE: &str = "disk.qbm";
@@ -255,7 +255,7 @@ impl Judge {
         let point = block_on(point).with_context(|| format!("opening the point {name}"))?;
         let path = self.directory.join(RESTORED);
         std::fs::File::create(&path)?.set_len(point.size())?;
-        let file = open_file(&path, Access::Write)?;
+        let file = DiskFile::open_operator(&path, Access::Write)?;
         let sink: Disk<'_, FileDirectory> =
             Disk::File { name: RESTORED, file: &file, size: point.size() };
         block_on(backup::restore(&point, sink, Writing::ToEmpty, &mut |_| {}))?;

@@ -18,7 +18,7 @@ const SYSTEM_FILE: &str = "/etc/qbm/allow";
 /// The most bytes of an allow file that are read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The absolute names that descriptors may use.
+/// The absolute names, and addresses of servers, that descriptors may use.
 ///
 /// # Entries
 ///
@@ -30,6 +30,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// * A name beneath an entry is opened beneath that directory as beneath the image's own: what
 ///   lies in it may belong to others, so no symbolic link is followed. Block devices may be used.
 ///
+/// * An address such as `nbd+unix:///?socket=/run/disk.sock` allows itself, letter by letter. This crate
+///   connects to nothing; [`allows_address`](Self::allows_address) is for those that do.
+///
 /// # Allow files
 ///
 /// `/etc/qbm/allow` and `qbm/allow` in the user's configuration folder (`$XDG_CONFIG_HOME`, or
@@ -39,6 +42,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct GatePolicy {
     /// Invariant: absolute.
     entries: Vec<PathBuf>,
+    /// Addresses of servers, for whoever can connect to them.
+    addresses: Vec<String>,
     /// The allow files that were looked at, to be named in a refusal.
     files: Vec<PathBuf>,
 }
@@ -69,6 +74,10 @@ impl GatePolicy {
     ///
     /// If the path is empty, or leads through a `..` that cannot be resolved.
     pub fn allow(&mut self, path: &Path) -> io::Result<()> {
+        if let Some(address) = path.to_str().filter(|text| is_address(text)) {
+            self.addresses.push(address.to_owned());
+            return Ok(());
+        }
         let mut entry = std::path::absolute(path)?;
         if entry.components().any(|part| part == Component::ParentDir) {
             entry = entry.canonicalize()?;
@@ -95,8 +104,18 @@ impl GatePolicy {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened.and_then(|opened| read_entries(&opened)).map_err(in_file)?,
         };
-        self.entries.extend(entries);
+        for entry in entries {
+            match entry {
+                Entry::Path(path) => self.entries.push(path),
+                Entry::Address(address) => self.addresses.push(address),
+            }
+        }
         Ok(())
+    }
+
+    /// Whether descriptors may name the server at `address`.
+    pub fn allows_address(&self, address: &str) -> bool {
+        self.addresses.iter().any(|allowed| allowed == address)
     }
 
     /// The entry that allows the absolute `name`. The name itself goes before a directory.
@@ -123,7 +142,20 @@ fn user_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(folder.join("qbm/allow"))
 }
 
-fn read_entries(file: &File) -> io::Result<Vec<PathBuf>> {
+/// A line of an allow file.
+enum Entry {
+    Path(PathBuf),
+    Address(String),
+}
+
+/// Whether `text` is the address of a server, and not a path.
+fn is_address(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '+';
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.chars().all(plain))
+}
+
+fn read_entries(file: &File) -> io::Result<Vec<Entry>> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(refused("ignored: it is not a regular file"));
@@ -146,9 +178,13 @@ fn read_entries(file: &File) -> io::Result<Vec<PathBuf>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        if is_address(line) {
+            entries.push(Entry::Address(line.to_owned()));
+            continue;
+        }
         let plain = line.strip_suffix('/').unwrap_or(line);
         match name::parse(plain) {
-            Ok(Name::Absolute(entry)) => entries.push(entry.to_owned()),
+            Ok(Name::Absolute(entry)) => entries.push(Entry::Path(entry.to_owned())),
             _ => {
                 let number = index + 1;
                 return Err(refused(format!("ignored: line {number} is not an absolute path")));
@@ -175,6 +211,17 @@ mod tests {
         let relative = ("XDG_CONFIG_HOME", "x");
         assert_eq!(file(&[home, relative]), expected("/home/u/.config/qbm/allow"));
         assert_eq!(file(&[relative]), None);
+    }
+
+    #[test]
+    fn an_address_is_allowed_letter_by_letter() {
+        let mut policy = GatePolicy::closed();
+        policy.allow(Path::new("nbd+unix:///?socket=/run/a")).unwrap();
+        assert!(policy.allows_address("nbd+unix:///?socket=/run/a"));
+        for other in ["nbd+unix:///?socket=/run/a2", "nbd+unix:///?socket=/run/", "nbd://run"] {
+            assert!(!policy.allows_address(other), "{other}");
+        }
+        assert!(policy.entry_for(Path::new("/run/a")).is_none());
     }
 
     #[test]

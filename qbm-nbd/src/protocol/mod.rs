@@ -9,8 +9,8 @@ mod reply;
 mod request;
 
 pub use data::{Data, Malformed};
-pub use option::{ExportRequest, MetaRequest, Opt, OptionHeader, Rep, info};
-pub use reply::{ErrorCode, Replies, Style};
+pub use option::{ExportRequest, MetaRequest, Opt, OptionHeader, OptionReply, Rep, info};
+pub use reply::{ErrorCode, Part, Replies, ReplyHeader, Style};
 pub use request::{Command, Request, command_flag};
 
 /// "Newstyle negotiation": the first 8 bytes that a server sends, `NBDMAGIC`.

@@ -2,47 +2,48 @@
 
 use super::{Data, Malformed, OPTION_MAGIC, OPTION_REPLY_MAGIC};
 
-/// The options that the server knows.
+/// The options that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Opt {
     /// `NBD_OPT_EXPORT_NAME`
-    ExportName,
+    ExportName = 1,
     /// `NBD_OPT_ABORT`
-    Abort,
+    Abort = 2,
     /// `NBD_OPT_LIST`
-    List,
+    List = 3,
     /// `NBD_OPT_STARTTLS`
-    StartTls,
+    StartTls = 5,
     /// `NBD_OPT_INFO`
-    Info,
+    Info = 6,
     /// `NBD_OPT_GO`
-    Go,
+    Go = 7,
     /// `NBD_OPT_STRUCTURED_REPLY`
-    StructuredReply,
+    StructuredReply = 8,
     /// `NBD_OPT_LIST_META_CONTEXT`
-    ListMetaContext,
+    ListMetaContext = 9,
     /// `NBD_OPT_SET_META_CONTEXT`
-    SetMetaContext,
+    SetMetaContext = 10,
     /// `NBD_OPT_EXTENDED_HEADERS`
-    ExtendedHeaders,
+    ExtendedHeaders = 11,
 }
 
 impl Opt {
     /// The option of this number, if it is known.
     pub fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            1 => Self::ExportName,
-            2 => Self::Abort,
-            3 => Self::List,
-            5 => Self::StartTls,
-            6 => Self::Info,
-            7 => Self::Go,
-            8 => Self::StructuredReply,
-            9 => Self::ListMetaContext,
-            10 => Self::SetMetaContext,
-            11 => Self::ExtendedHeaders,
-            _ => return None,
-        })
+        const ALL: [Opt; 10] = [
+            Opt::ExportName,
+            Opt::Abort,
+            Opt::List,
+            Opt::StartTls,
+            Opt::Info,
+            Opt::Go,
+            Opt::StructuredReply,
+            Opt::ListMetaContext,
+            Opt::SetMetaContext,
+            Opt::ExtendedHeaders,
+        ];
+        ALL.into_iter().find(|option| *option as u32 == number)
     }
 }
 
@@ -58,6 +59,14 @@ pub struct OptionHeader {
 impl OptionHeader {
     /// Bytes of a header.
     pub const LENGTH: usize = 16;
+
+    /// Its bytes.
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = OPTION_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(self.number.to_be_bytes());
+        bytes.extend(self.length.to_be_bytes());
+        bytes
+    }
 
     /// Reads a header.
     ///
@@ -114,6 +123,78 @@ impl Rep {
         reply.extend(length.to_be_bytes());
         reply.extend(data);
         reply
+    }
+}
+
+impl Rep {
+    fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Rep; 12] = [
+            Rep::Ack,
+            Rep::Server,
+            Rep::Info,
+            Rep::MetaContext,
+            Rep::ErrUnsupported,
+            Rep::ErrPolicy,
+            Rep::ErrInvalid,
+            Rep::ErrTlsRequired,
+            Rep::ErrUnknown,
+            Rep::ErrShutdown,
+            Rep::ErrTooBig,
+            Rep::ErrExtendedHeaders,
+        ];
+        ALL.into_iter().find(|reply| *reply as u32 == number)
+    }
+
+    /// What it means, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Ack | Self::Server | Self::Info | Self::MetaContext => "done",
+            Self::ErrUnsupported => "no such option",
+            Self::ErrPolicy => "not allowed",
+            Self::ErrInvalid => "not now",
+            Self::ErrTlsRequired => "TLS is required",
+            Self::ErrUnknown => "no such export",
+            Self::ErrShutdown => "it is about to end",
+            Self::ErrTooBig => "too much",
+            Self::ErrExtendedHeaders => "extended headers are required",
+        }
+    }
+}
+
+/// What goes before the data of a reply to an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionReply {
+    /// The number of the option.
+    pub option: u32,
+    /// Its type as it was sent.
+    number: u32,
+    /// Its type, if it is known.
+    pub reply: Option<Rep>,
+    /// Bytes of its data.
+    pub length: u32,
+}
+
+impl OptionReply {
+    /// Bytes of it.
+    pub const LENGTH: usize = 20;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// If the magic is wrong, or there are too few bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut data = Data(bytes);
+        if data.u64()? != OPTION_REPLY_MAGIC {
+            return Err(Malformed);
+        }
+        let (option, number) = (data.u32()?, data.u32()?);
+        Ok(Self { option, number, reply: Rep::from_number(number), length: data.u32()? })
+    }
+
+    /// Whether the option is refused, whatever the reason.
+    pub fn is_error(&self) -> bool {
+        self.number >> 31 == 1
     }
 }
 

@@ -1,5 +1,7 @@
 //! "Simple reply message", "Structured reply chunk message" and "Extended reply chunk message".
 
+use super::{Data, Malformed};
+
 /// `NBD_SIMPLE_REPLY_MAGIC`
 const SIMPLE_MAGIC: u32 = 0x6744_6698;
 /// `NBD_STRUCTURED_REPLY_MAGIC`
@@ -17,7 +19,8 @@ mod chunk {
     pub(super) const OFFSET_HOLE: u16 = 2;
     pub(super) const BLOCK_STATUS: u16 = 5;
     pub(super) const BLOCK_STATUS_EXT: u16 = 6;
-    pub(super) const ERROR: u16 = 1 << 15 | 1;
+    pub(super) const IS_ERROR: u16 = 1 << 15;
+    pub(super) const ERROR: u16 = IS_ERROR | 1;
 }
 
 /// "Error values".
@@ -38,6 +41,15 @@ pub enum ErrorCode {
     NotSupported = 95,
 }
 
+impl ErrorCode {
+    /// The error of this number, if it is known.
+    pub fn from_number(number: u32) -> Option<Self> {
+        use ErrorCode::{Invalid, Io, NoSpace, NotPermitted, NotSupported, Overflow};
+        let all = [NotPermitted, Io, Invalid, NoSpace, Overflow, NotSupported];
+        all.into_iter().find(|code| *code as u32 == number)
+    }
+}
+
 /// What replies look like on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
@@ -48,6 +60,88 @@ pub enum Style {
     Structured,
     /// Chunks, with lengths of 64 bits there and in requests.
     Extended,
+}
+
+/// What goes before the contents of a reply, or of a chunk of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHeader {
+    /// The request's cookie.
+    pub cookie: u64,
+    /// What follows.
+    pub part: Part,
+    /// Whether nothing follows after that.
+    pub last: bool,
+    /// Bytes of the contents of a chunk.
+    pub length: u64,
+}
+
+/// What follows the header of a reply or a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing, or all of what was read, if this error is 0: a simple reply.
+    Simple(u32),
+    /// Nothing.
+    Nothing,
+    /// Some of what was read, after its offset.
+    Data,
+    /// That some of what was read is zero: its offset and length.
+    Hole,
+    /// The extents of a context, after its id.
+    Extents,
+    /// An error, with a message.
+    Error,
+    /// Something else.
+    Unknown,
+}
+
+impl ReplyHeader {
+    /// The most bytes of a header after its magic.
+    pub const MOST: usize = 28;
+
+    /// Bytes of a header after this magic.
+    ///
+    /// # Errors
+    ///
+    /// If no such replies have been agreed upon.
+    pub fn length_after(magic: u32, style: Style) -> Result<usize, Malformed> {
+        match (magic, style) {
+            // Also among structured ones, for requests that read nothing.
+            (SIMPLE_MAGIC, Style::Simple | Style::Structured) => Ok(12),
+            (STRUCTURED_MAGIC, Style::Structured) => Ok(16),
+            (EXTENDED_MAGIC, Style::Extended) => Ok(28),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Reads a header after its magic.
+    ///
+    /// # Errors
+    ///
+    /// If there are too few bytes.
+    pub fn parse(magic: u32, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut data = Data(bytes);
+        if magic == SIMPLE_MAGIC {
+            let part = Part::Simple(data.u32()?);
+            return Ok(Self { part, cookie: data.u64()?, last: true, length: 0 });
+        }
+        let (flags, kind, cookie) = (data.u16()?, data.u16()?, data.u64()?);
+        let length = if magic == EXTENDED_MAGIC {
+            let _offset = data.u64()?;
+            data.u64()?
+        } else {
+            data.u32()?.into()
+        };
+        let part = match kind {
+            chunk::NONE => Part::Nothing,
+            chunk::OFFSET_DATA => Part::Data,
+            chunk::OFFSET_HOLE => Part::Hole,
+            chunk::BLOCK_STATUS | chunk::BLOCK_STATUS_EXT => Part::Extents,
+            // All with this bit begin alike.
+            kind if kind & chunk::IS_ERROR != 0 => Part::Error,
+            _ => Part::Unknown,
+        };
+        Ok(Self { cookie, part, last: flags & DONE != 0, length })
+    }
 }
 
 /// The replies to one request: bytes to send, without the data of a read.

@@ -23,8 +23,9 @@ pub mod command_flag {
     pub const PAYLOAD_LEN: u16 = 1 << 5;
 }
 
-/// The commands that the server knows.
+/// The commands that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
 pub enum Command {
     /// `NBD_CMD_READ`
     Read,
@@ -43,22 +44,15 @@ pub enum Command {
     /// `NBD_CMD_BLOCK_STATUS`
     BlockStatus,
     /// Any other.
-    Unknown,
+    Unknown = u16::MAX,
 }
 
 impl Command {
     fn from_number(number: u16) -> Self {
-        match number {
-            0 => Self::Read,
-            1 => Self::Write,
-            2 => Self::Disconnect,
-            3 => Self::Flush,
-            4 => Self::Trim,
-            5 => Self::Cache,
-            6 => Self::WriteZeroes,
-            7 => Self::BlockStatus,
-            _ => Self::Unknown,
-        }
+        use Command::{BlockStatus, Cache, Disconnect, Flush, Read, Trim, Write, WriteZeroes};
+        let all = [Read, Write, Disconnect, Flush, Trim, Cache, WriteZeroes, BlockStatus];
+        let known = all.into_iter().find(|command| *command as u16 == number);
+        known.unwrap_or(Self::Unknown)
     }
 }
 
@@ -81,6 +75,29 @@ impl Request {
     /// Bytes of a request's header, without a payload.
     pub fn header_length(style: Style) -> usize {
         if style == Style::Extended { 32 } else { 28 }
+    }
+
+    /// Its header.
+    ///
+    /// # Panics
+    ///
+    /// Unless the style is extended: if the length has more than 32 bits.
+    pub fn encode(&self, style: Style) -> Vec<u8> {
+        let extended = style == Style::Extended;
+        let magic = if extended { EXTENDED_MAGIC } else { COMPACT_MAGIC };
+        let payload =
+            if extended && self.command == Command::Write { command_flag::PAYLOAD_LEN } else { 0 };
+        let mut bytes = magic.to_be_bytes().to_vec();
+        bytes.extend((self.flags | payload).to_be_bytes());
+        bytes.extend((self.command as u16).to_be_bytes());
+        bytes.extend(self.cookie.to_be_bytes());
+        bytes.extend(self.offset.to_be_bytes());
+        if extended {
+            bytes.extend(self.length.to_be_bytes());
+        } else {
+            bytes.extend(u32::try_from(self.length).expect("a short request").to_be_bytes());
+        }
+        bytes
     }
 
     /// Reads a header.
