@@ -36,6 +36,24 @@ fn the_recipes_for_serving_run_as_they_are_printed() {
     }
 }
 
+/// As far as systemd can tell without starting them.
+#[test]
+fn the_units_for_systemd_are_well_formed() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("contrib/systemd");
+    let folder = tempfile::tempdir().unwrap();
+    let mut verify = tool("systemd-analyze");
+    verify.current_dir(folder.path()).args(["verify", "--man=no"]);
+    for kind in ["socket", "service"] {
+        let text = fs::read_to_string(units.join(format!("qbm@.{kind}"))).unwrap();
+        let text = text.replace("/usr/bin/qbm", qbm().get_program().to_str().unwrap());
+        let name = format!("qbm@vm.{kind}");
+        fs::write(folder.path().join(&name), text).unwrap();
+        verify.arg(format!("./{name}"));
+    }
+    let verified = run(&mut verify).success();
+    assert_eq!(verified.stderr, "");
+}
+
 #[test]
 fn the_tour_runs_as_it_is_printed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -3,8 +3,9 @@
 //! Nothing is asked of the system's package manager while nothing is missing, so that a machine
 //! that has them all needs neither root nor a network.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -17,13 +18,18 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 13] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
     // Clients of the server that are not QEMU's.
     Tool { program: "nbdinfo", package: "libnbd-bin" },
     Tool { program: "nbdsh", package: "python3-libnbd" },
     Tool { program: "certtool", package: "gnutls-bin" },
+    // A machine whose disk is on the server, and what unpacks its kernel.
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Tool { program: "dpkg-deb", package: "dpkg" },
+    // Reads the units that serve a disk.
+    Tool { program: "systemd-analyze", package: "systemd" },
     // A server that ours is measured beside.
     Tool { program: "nbdkit", package: "nbdkit" },
     // The file system that the power is cut under: made, attached, and shut down.
@@ -44,11 +50,48 @@ const TOOLS: [Tool; 10] = [
 pub(crate) fn ensure() -> Result<()> {
     let missing: Vec<&str> =
         TOOLS.iter().filter(|tool| !is_installed(tool.program)).map(|tool| tool.package).collect();
-    if missing.is_empty() {
+    if !missing.is_empty() {
+        install(&missing)
+            .with_context(|| format!("the tests need the Debian packages {}", missing.join(" ")))?;
+    }
+    ensure_guest().context("the kernel of a guest, in target/guest")
+}
+
+/// Unpacks Debian's kernel for virtual machines and its busybox. They are not installed: this machine
+/// shall not boot them.
+fn ensure_guest() -> Result<()> {
+    let folder = process::root().join("target/guest");
+    if folder.join("complete").is_file() {
         return Ok(());
     }
-    install(&missing)
-        .with_context(|| format!("the tests need the Debian packages {}", missing.join(" ")))
+    if !is_installed("apt-get") {
+        bail!(
+            "there is no apt-get here; unpack linux-image-cloud-amd64 and busybox-static by hand"
+        );
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    process::run(as_root("apt-get")?.arg("update"))?;
+    let download = |package: &str| -> Result<PathBuf> {
+        let place = folder.join(package);
+        fs::create_dir(&place)?;
+        process::run(process::command("apt-get").current_dir(&place).args(["download", package]))?;
+        let file = fs::read_dir(&place)?.next().context("nothing was downloaded")??;
+        Ok(file.path())
+    };
+    // This one has no file, and names the one that has them.
+    let newest = download("linux-image-cloud-amd64")?;
+    let names = Command::new("dpkg-deb").arg("--field").arg(newest).arg("Depends").output()?;
+    let names = String::from_utf8(names.stdout)?;
+    let kernel = names.split_whitespace().next().context("the newest kernel has no name")?;
+    for package in [kernel, "busybox-static"] {
+        let file = download(package)?;
+        let root = folder.join("root");
+        process::run(process::command("dpkg-deb").arg("--extract").arg(file).arg(root))?;
+    }
+    Ok(fs::write(folder.join("complete"), "")?)
 }
 
 /// Installs the subcommand `cargo NAME` from source unless it is there.
@@ -83,7 +126,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 /// `program` run as root, by sudo if need be and if it asks for no password.
 fn as_root(program: &str) -> Result<Command> {
     let environment = "DEBIAN_FRONTEND=noninteractive";
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let mut command = process::command(if is_root { "env" } else { "sudo" });
     if !is_root {
         if !is_installed("sudo") {
