@@ -123,3 +123,16 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Man(args) => commands::man::run(&args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Two options of one name came from two people at once, and a verb could no longer be run.
+    #[test]
+    fn no_verb_has_two_options_of_one_name() {
+        Program::command().debug_assert();
+    }
+}
