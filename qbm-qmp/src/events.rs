@@ -44,11 +44,11 @@ impl Events {
         self.state().outlets.retain(|other| !Arc::ptr_eq(other, outlet));
     }
 
-    /// Hangs up on all monitors, and on those to come.
+    /// Hears no more from any monitor. Those whose command is under way are still answered.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        state.outlets.iter().for_each(|outlet| outlet.hang_up());
+        state.outlets.iter().for_each(|outlet| outlet.stop_hearing());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -48,6 +48,12 @@ impl Outlet {
         }
     }
 
+    /// Lets its thread end once it has answered.
+    pub(crate) fn stop_hearing(&self) {
+        // It may have hung up already.
+        let _closed = self.stream.shutdown(Shutdown::Read);
+    }
+
     pub(crate) fn hang_up(&self) {
         // It may have hung up already.
         let _closed = self.stream.shutdown(Shutdown::Both);

@@ -123,8 +123,8 @@ impl Server {
         });
     }
 
-    /// Hangs up on all monitors, and lets [`serve`](Self::serve) return once the commands under way
-    /// are done.
+    /// Lets [`serve`](Self::serve) return once the commands under way are done and answered, and all
+    /// monitors are hung up on.
     pub fn stop(&self) {
         self.events.close();
         // It may have failed already, and then nobody waits at it.
