@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //!
-//! * A granule of `copied` is wholly in the fleece, as it was at the point.
+//! * A granule of `copied` is wholly in the fleece, as it was at the point if anybody may still read it.
 //! * Data is submitted to a granule only after it is in `spared`, or the fleece has failed.
 //! * A granule comes to `spared` when it is copied, or when nobody will read it at the point.
 
@@ -133,25 +133,32 @@ impl<F: Storage> Shield<F> {
 
     /// Copies the granules `run`, unless others have done it.
     async fn copy(&self, run: Range<u64>, disk: &Chain<F>) -> Result<(), String> {
-        let storage = &self.fleece.storage;
-        let claim = self.claims.claim(run.clone(), storage).await;
-        if self.needed(run.clone()) == Some(run.clone()) && !self.fleece.has_failed() {
-            let range = self.granularity.bytes_of(run.clone(), self.size);
-            let length = usize::try_from(range.length()).expect("a few granules fit into memory");
-            let old = disk.read_at(range.start(), Buffer::zeroed(length)).await;
-            let old = old.map_err(|error| error.to_string())?;
-            if mutants::planted(Mutant::CopiedEarly) {
-                self.copied.set(run.clone());
-            }
-            if !is_zero(&old) {
-                self.fleece.take(range.length())?;
-                let written = storage.write_at(range.start(), old, Persist::Later).await;
-                written.map_err(|error| format!("its fleecing space: {error}"))?;
-            }
-            self.copied.set(run.clone());
-            self.spared.set(run);
-        }
+        let claim = self.claims.claim(run.clone(), &self.fleece.storage).await;
+        let done = if self.needed(run.clone()) == Some(run.clone()) && !self.fleece.has_failed() {
+            self.copy_claimed(run, disk).await
+        } else {
+            Ok(())
+        };
         claim.release();
+        done
+    }
+
+    async fn copy_claimed(&self, run: Range<u64>, disk: &Chain<F>) -> Result<(), String> {
+        let range = self.granularity.bytes_of(run.clone(), self.size);
+        let length = usize::try_from(range.length()).expect("a few granules fit into memory");
+        let old = disk.read_at(range.start(), Buffer::zeroed(length)).await;
+        let old = old.map_err(|error| error.to_string())?;
+        if mutants::planted(Mutant::CopiedEarly) {
+            self.copied.set(run.clone());
+        }
+        // Zeroes are what the fleece holds where nothing was written.
+        if !is_zero(&old) {
+            self.fleece.take(range.length())?;
+            let written = self.fleece.storage.write_at(range.start(), old, Persist::Later).await;
+            written.map_err(|error| format!("its fleecing space: {error}"))?;
+        }
+        self.copied.set(run.clone());
+        self.spared.set(run);
         Ok(())
     }
 
@@ -187,7 +194,7 @@ impl<F: Storage> Shield<F> {
             return Ok(());
         }
         let failure = self.fleece.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(Error::unusable(name, format!("the point is lost: {failure}")))
+        Err(Error::unusable(name, format!("the point is lost: {}", *failure)))
     }
 
     /// How much of `range`, which is not empty, is alike in being copied or not, and which it is.
