@@ -82,6 +82,10 @@ mutants! {
         NoCopyFirst,
         /// What a point needs counts as copied while the copy is being written.
         CopiedEarly,
+        /// A discard is not tracked (F6).
+        UntrackedDiscard,
+        /// An open ignores the marks of a segment that a backup had frozen (F2).
+        FrozenForgotten,
     }
     allocation {
         /// A flush of an overlay does not sync the data.

@@ -74,7 +74,8 @@ impl<D: Directory> Image<D> {
     ///
     /// As for [`write`](Self::write).
     pub async fn discard(&self, range: ByteRange) -> Result<()> {
-        let ticket = self.enter(range.start(), range.length()).await?;
+        let tracked = if mutants::planted(Mutant::UntrackedDiscard) { 0 } else { range.length() };
+        let ticket = self.enter(range.start(), tracked).await?;
         if !self.is_allocated(range) {
             ticket.leave();
             return Box::pin(self.first_discard(range)).await;

@@ -10,6 +10,7 @@ use super::segment_file;
 use super::uses::Uses;
 use crate::bits::Bits;
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, Durability};
+use crate::mutants::{self, Mutant};
 use crate::track::segment::{Segment, SegmentFile};
 use crate::{Access, Directory, Error, Host, Lock, Result, Storage, directory as names};
 
@@ -101,6 +102,8 @@ pub(super) async fn bitmaps<D: Directory>(
             busy: None,
         };
         for (reference, Found { file, marks, doubt }) in bitmap.segments.iter().zip(&mut found) {
+            let forgotten = mutants::planted(Mutant::FrozenForgotten) && reference.point.is_some();
+            let marks = if forgotten { Bits::new(marks.len()) } else { marks };
             if let Some(committed) = grown_from {
                 // Also in the last byte that the file has, and in a granule that was partial.
                 marks.set(committed / bitmap.granularity.bytes()..marks.len());
