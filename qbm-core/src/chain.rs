@@ -12,7 +12,7 @@ use crate::sync::{ArcSwap, Guard};
 use crate::{Buffer, ByteRange, Granularity, Result, Storage, error::Error};
 
 /// The most layers of a chain.
-pub(crate) const MAX_LAYERS: usize = 32;
+pub const MAX_LAYERS: usize = 32;
 
 /// One image of a chain.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `qbm info`: what an image is, from its descriptor alone.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use qbm_core::Access;
 use qbm_core::descriptor::{Bitmap, BitmapKind, Descriptor, Durability, Format};
 use serde_json::{Value, json};
 
+use super::behind;
 use crate::chain::read_descriptor;
 use crate::open::ImageArgs;
 use crate::output::{self, Output};
@@ -24,6 +25,9 @@ pub struct InfoArgs {
     /// Also open the bitmaps, and count their marks
     #[arg(long)]
     marks: bool,
+    /// Show the images behind it too, each after the one that shows it
+    #[arg(long)]
+    backing_chain: bool,
     /// Read it although a program has it open, which is done anyway
     #[arg(short = 'U', long, hide = true)]
     _force_share: bool,
@@ -36,7 +40,7 @@ pub struct InfoArgs {
 ///
 /// # Errors
 ///
-/// If the descriptor cannot be read, or with `--marks` a bitmap.
+/// If the descriptor cannot be read, with `--marks` a bitmap, or with `--backing-chain` what is behind.
 pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     args.image.place()?;
     let descriptor = read_descriptor(&args.image.gate, &args.image.image)?;
@@ -46,10 +50,21 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         None => args.image.open(Access::Read, true)?.size(),
     };
     let marks = if args.marks { count(&args.image)? } else { Vec::new() };
-    let info = describe(args, &descriptor, size, &marks);
+    let mut chain = vec![describe(&args.image.image, &descriptor, size, &marks)];
+    if args.backing_chain {
+        chain.extend(behind::facts(&args.image, &descriptor)?);
+    }
     match args.output {
-        Output::Json => output::print_json(&info),
-        Output::Human => print(&info),
+        Output::Json if args.backing_chain => output::print_json(&Value::Array(chain)),
+        Output::Json => output::print_json(&chain[0]),
+        Output::Human => {
+            for (depth, info) in chain.iter().enumerate() {
+                if depth > 0 {
+                    println!("");
+                }
+                print(info);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -66,7 +81,12 @@ fn count(image: &ImageArgs) -> anyhow::Result<Vec<(String, u64)>> {
 }
 
 /// The facts, in the words of `qemu-img info --output=json`.
-fn describe(args: &InfoArgs, descriptor: &Descriptor, size: u64, marks: &[(String, u64)]) -> Value {
+pub(super) fn describe(
+    path: &Path,
+    descriptor: &Descriptor,
+    size: u64,
+    marks: &[(String, u64)],
+) -> Value {
     let bitmaps: Vec<Value> = descriptor
         .bitmaps
         .iter()
@@ -101,18 +121,21 @@ fn describe(args: &InfoArgs, descriptor: &Descriptor, size: u64, marks: &[(Strin
     }
     data["after-crash"] = json!(after_crash(descriptor.durability));
     let mut info = json!({
-        "filename": args.image.image.display().to_string(),
+        "filename": path.display().to_string(),
         "format": "qbm",
         "virtual-size": size,
         "dirty-flag": descriptor.in_use.is_some(),
         "format-specific": { "type": "qbm", "data": data },
     });
-    if let Some(bytes) = on_disk(&args.image.image, descriptor) {
+    if let Some(bytes) = on_disk(path, descriptor) {
         info["actual-size"] = json!(bytes);
     }
-    if let Some(BitmapKind::Allocation { backing: Some(backing) }) =
-        descriptor.allocation().map(|bitmap| &bitmap.kind)
-    {
+    if let Some(bitmap) = descriptor.allocation() {
+        info["cluster-size"] = json!(bitmap.granularity.bytes());
+    }
+    if let Some(backing) = descriptor.backing() {
+        let full = path.parent().map_or(PathBuf::new(), PathBuf::from).join(&backing.file);
+        info["full-backing-filename"] = json!(full.display().to_string());
         info["backing-filename"] = json!(backing.file);
         info["backing-filename-format"] = json!(format_name(backing.format));
     }
@@ -203,15 +226,24 @@ fn print(info: &Value) {
     let size = info["virtual-size"].as_u64().unwrap_or(0);
     let data = &info["format-specific"]["data"];
     println!("image: {}", text(&info["filename"]));
-    println!("file format: qbm");
+    println!("file format: {}", text(&info["format"]));
     println!("virtual size: {} ({size} bytes)", output::bytes(size));
     if let Some(bytes) = info["actual-size"].as_u64() {
         println!("disk size: {}", output::bytes(bytes));
     }
+    if data.is_null() {
+        return;
+    }
     println!("data file: {}", text(&data["data-file"]));
     println!("data file format: {}", text(&data["data-file-format"]));
+    if let Some(bytes) = info["cluster-size"].as_u64() {
+        println!("cluster_size: {bytes}");
+    }
     if let Some(backing) = info["backing-filename"].as_str() {
-        println!("backing file: {backing}");
+        match text(&info["full-backing-filename"]) {
+            full if full == backing => println!("backing file: {backing}"),
+            full => println!("backing file: {backing} (actual path: {full})"),
+        }
         println!("backing file format: {}", text(&info["backing-filename-format"]));
     }
     println!(

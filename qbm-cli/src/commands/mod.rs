@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+mod behind;
 pub mod bitmap;
 pub mod check;
 pub mod commit;

@@ -296,18 +296,31 @@ impl Descriptor {
     /// The names of all its files: of the data image, of the bitmaps, of what is behind it, and of
     /// the digests.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        let backing = self.bitmaps.iter().filter_map(|bitmap| match &bitmap.kind {
-            BitmapKind::Allocation { backing } => backing.as_ref(),
-            BitmapKind::Dirty => None,
-        });
-        let images = std::iter::once(&self.image).chain(backing).map(|image| image.file.as_str());
+        let images = std::iter::once(&self.image).chain(self.backing());
+        let images = images.map(|image| image.file.as_str());
         let digests = self.point.iter().map(|point| point.digests.as_str());
         images.chain(self.bitmaps.iter().flat_map(Bitmap::files)).chain(digests)
+    }
+
+    /// The image behind this one.
+    pub fn backing(&self) -> Option<&ImageRef> {
+        match &self.allocation()?.kind {
+            BitmapKind::Allocation { backing } => backing.as_ref(),
+            BitmapKind::Dirty => None,
+        }
     }
 
     /// The allocation bitmap, of which there is at most one.
     pub fn allocation(&self) -> Option<&Bitmap> {
         self.bitmaps.iter().find(|bitmap| bitmap.kind != BitmapKind::Dirty)
+    }
+}
+
+/// The name `file` as the descriptor `name` means it: beside itself.
+pub fn beside(name: &str, file: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((folder, _)) if !file.starts_with('/') => format!("{folder}/{file}"),
+        _ => file.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::chain::{Allocation, Chain, Layer, MAX_LAYERS};
-use crate::descriptor::{BitmapKind, Descriptor, Format, ImageRef, MAX_DESCRIPTOR_BYTES};
+use crate::descriptor::{Descriptor, Format, ImageRef, MAX_DESCRIPTOR_BYTES, beside};
 use crate::track::segment::SegmentFile;
 use crate::units::MAX_SIZE;
 use crate::{Access, Directory, Error, Lock, Result, Storage, directory as names};
@@ -52,7 +52,7 @@ pub(super) async fn open_chain<D: Directory>(
     let top = (name, descriptor);
     let (layer, allocation) = open_layer(directory, top, data, how.top, uses).await?;
     let mut layers = vec![layer];
-    if let Some(backing) = backing_of(descriptor) {
+    if let Some(backing) = descriptor.backing() {
         open_behind(directory, (name, backing), how.behind, (&mut layers, uses)).await?;
     }
     Ok(Opened { chain: Chain::new(layers), allocation })
@@ -91,7 +91,7 @@ pub(super) async fn open_behind<D: Directory>(
                 let top = (behind.as_str(), &descriptor);
                 let how = (Access::Read, lock);
                 layers.push(open_layer(directory, top, data, how, uses).await?.0);
-                next = backing_of(&descriptor).cloned().map(|backing| (behind, backing));
+                next = descriptor.backing().cloned().map(|backing| (behind, backing));
             }
         }
     }
@@ -152,21 +152,6 @@ fn overlay_size(name: &str, descriptor: &Descriptor, length: u64) -> Result<u64>
             Err(Error::unusable(name, what))
         }
         _ => Ok(length),
-    }
-}
-
-fn backing_of(descriptor: &Descriptor) -> Option<&ImageRef> {
-    match &descriptor.allocation()?.kind {
-        BitmapKind::Allocation { backing } => backing.as_ref(),
-        BitmapKind::Dirty => None,
-    }
-}
-
-/// The name `file` as the descriptor `name` means it: beside itself.
-fn beside(name: &str, file: &str) -> String {
-    match name.rsplit_once('/') {
-        Some((folder, _)) if !file.starts_with('/') => format!("{folder}/{file}"),
-        _ => file.to_owned(),
     }
 }
 

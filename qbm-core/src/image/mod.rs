@@ -36,6 +36,7 @@ mod uses;
 
 use std::sync::Arc;
 
+pub use crate::chain::MAX_LAYERS;
 pub use bitmaps::{BitmapInfo, Marks};
 pub use check::{CheckReport, check, repair};
 pub(crate) use create::ALLOCATION;
