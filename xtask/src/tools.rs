@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
+mod backports;
+
 /// A program, and the Debian package that has it.
 struct Tool {
     program: &'static str,
@@ -108,7 +110,7 @@ pub(crate) fn ensure_cargo_subcommand(name: &str, version: &str) -> Result<()> {
     process::run(&mut process::cargo(["install", "--locked", "--version", version, &package]))
 }
 
-/// Installs packages.
+/// Installs packages, and removes none for them.
 ///
 /// # Errors
 ///
@@ -118,9 +120,20 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         bail!("there is no apt-get here; install their like by hand");
     }
     process::run(as_root("apt-get")?.arg("update"))?;
+    for package in packages {
+        if install_one(package, &[]).is_err() {
+            // It does not fit what is here, which may be from the backports of this release.
+            backports::install(package)?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs one package; `options` are apt's.
+fn install_one(package: &str, options: &[&str]) -> Result<()> {
     let mut apt = as_root("apt-get")?;
-    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    process::run(&mut apt)
+    apt.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
+    process::run(apt.args(options).arg(package))
 }
 
 /// `program` run as root, by sudo if need be and if it asks for no password.
