@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use iotests::refused::MOST_TIME;
-use iotests::{qbm, run_bounded};
+use iotests::{qbm, run, run_bounded};
 
 use crate::scene::{READERS, SIZE, Scene, WRITERS, descriptor, layer};
 
@@ -46,6 +46,26 @@ fn more_granules_than_can_be_followed_are_refused() {
     scene.describe(format!("{start}512{end}"));
     File::options().write(true).open(scene.beside("disk.raw")).unwrap().set_len(1 << 42).unwrap();
     scene.refuse(WRITERS, "granularity 512 is too fine for a disk of 4398046511104 bytes");
+}
+
+/// Each of them alone is within the limit.
+#[test]
+fn bitmaps_of_more_granules_together_than_can_be_followed_are_refused() {
+    let scene = Scene::new();
+    let names: Vec<String> = (0..257).map(|index| format!("b{index}")).collect();
+    let bitmaps: Vec<_> = names.iter().map(|name| (&**name, &**name)).collect();
+    File::options().write(true).open(scene.beside("disk.raw")).unwrap().set_len(1 << 42).unwrap();
+    scene.describe(descriptor("disk.raw", &bitmaps));
+    let complaint = "i.qbm: its bitmaps have 17246978048 granules together, and at most \
+                     17179869184 can be followed; it needs fewer bitmaps or coarser ones";
+    scene.refuse(&[READERS, WRITERS].concat(), complaint);
+    // With one less they are as many as there may be, and one more cannot be added.
+    for name in &names[1..] {
+        File::create(scene.beside(name)).unwrap().set_len(1 << 23).unwrap();
+    }
+    scene.describe(descriptor("disk.raw", &bitmaps[1..]));
+    let refused = run(&mut scene.qbm(&["bitmap", "--add", "{}", "c"]));
+    assert_eq!(refused.stderr.trim_end(), format!("qbm: {complaint}"));
 }
 
 /// There is no safe guess in place of an allocation bitmap that is not that of its data image.

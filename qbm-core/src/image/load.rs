@@ -31,7 +31,7 @@ fn dirty(descriptor: &Descriptor) -> impl Iterator<Item = &descriptor::Bitmap> {
 /// Opens and reads the segments of the dirty bitmaps, in the order of the descriptor. What is
 /// doubtful in a file is marked and noted.
 pub(super) async fn find<D: Directory>(
-    directory: &D,
+    (directory, image): (&D, &str),
     descriptor: &Descriptor,
     (access, lock): (Access, Option<Lock>),
     size: u64,
@@ -40,6 +40,10 @@ pub(super) async fn find<D: Directory>(
     for bitmap in dirty(descriptor) {
         segment_file::check_granules(bitmap.granularity, size)?;
     }
+    let granules = |bitmap: &descriptor::Bitmap| {
+        bitmap.granularity.granules_of(size) * bitmap.segments.len() as u64
+    };
+    segment_file::check_together(image, dirty(descriptor).map(granules).sum())?;
     let mut found = Vec::new();
     // A resize that was cut short leaves the bitmaps of the size that was committed.
     let committed = descriptor.size.map_or(size, |committed| committed.min(size));

@@ -45,7 +45,7 @@ pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome, PointView};
 pub(crate) use rebase::{no_overlay, put_over};
-pub use segment_file::MAX_GRANULES;
+pub use segment_file::{MAX_GRANULES, MAX_GRANULES_TOGETHER};
 pub use transaction::BitmapAction;
 
 pub use crate::track::shield::Fleece;

@@ -74,7 +74,8 @@ impl<D: Directory> Image<D> {
         let layers::Opened { chain, allocation } = opened;
         let size = chain.layer(0).size;
         let place = (&directory, name, &*host);
-        let found = load::find(&directory, &descriptor, (access, lock), size, &mut uses).await?;
+        let found =
+            load::find((&directory, name), &descriptor, (access, lock), size, &mut uses).await?;
         if access == Access::Write {
             refuse_copy_in_use(&directory, name, &mut uses).await?;
         }

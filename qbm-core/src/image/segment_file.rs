@@ -15,6 +15,10 @@ const CHUNK: usize = 1 << 20;
 /// The most granules of a bitmap: 512 MiB of bits, which is 16 TiB at 4 KiB.
 pub const MAX_GRANULES: u64 = 1 << 32;
 
+/// The most granules of all segments of an image: 2 GiB of bits, which is 64 bitmaps of 16 TiB at
+/// 64 KiB.
+pub const MAX_GRANULES_TOGETHER: u64 = 1 << 34;
+
 /// A fresh name for a segment of `bitmap` beside the descriptor `image`.
 ///
 /// docs/format.md, "Names": nothing of the bitmap's name but letters, digits, `-` and `_` gets
@@ -29,6 +33,18 @@ pub(super) fn fresh_name(image: &str, bitmap: &str, host: &dyn Host) -> String {
 pub(super) fn check_granules(granularity: Granularity, size: u64) -> Result<()> {
     if granularity.granules_of(size) > MAX_GRANULES {
         return Err(Error::TooManyGranules { granularity, size });
+    }
+    Ok(())
+}
+
+/// Whether segments of image `name` that have so many granules `together` can be followed.
+pub(super) fn check_together(name: &str, together: u64) -> Result<()> {
+    if together > MAX_GRANULES_TOGETHER {
+        let what = format!(
+            "its bitmaps have {together} granules together, and at most {MAX_GRANULES_TOGETHER} \
+             can be followed; it needs fewer bitmaps or coarser ones"
+        );
+        return Err(Error::unusable(name, what));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::bitmaps::{Held, Marks, Tracked, free};
+use super::segment_file::{check_granules, check_together};
 use super::switch::{Plan, Source, Union};
 use crate::descriptor::{Doubt, MAX_BITMAPS, check_bitmap_name};
 use crate::mutants::{self, Mutant};
@@ -175,6 +176,11 @@ impl<D: Directory> Image<D> {
         bitmap: &str,
         granularity: Granularity,
     ) -> Result<Arc<Segment<D::File>>> {
+        check_granules(granularity, plan.size)?;
+        // With those that it may replace: until then they are in memory too.
+        let held = plan.bitmaps.iter().flat_map(|bitmap| &bitmap.segments);
+        let there: u64 = held.map(|held| held.segment.wanted.len()).sum();
+        check_together(&self.name, there + granularity.granules_of(plan.size))?;
         let segment = self.create_segment(bitmap, granularity, plan.size).await?;
         let segment = Arc::new(segment);
         plan.fresh.push(Arc::clone(&segment));
