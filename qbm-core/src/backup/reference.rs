@@ -96,8 +96,8 @@ async fn digests_of<T: Directory>(
     if point.block != block || cluster < block {
         return Err(refused("its digests are of another granularity than the bitmap's"));
     }
-    let bits = layer.allocation.as_ref().map(|allocation| allocation.bits());
-    Digests::open_sound(target, point, (layer.size, bits.as_deref().map(|bits| &**bits))).await
+    let bits = layer.allocation.as_ref().map(|allocation| Arc::clone(&allocation.bits()));
+    Digests::open_sound(target, point, (layer.size, bits.as_deref())).await
 }
 
 impl<T: Directory> Reference<T> {
