@@ -75,6 +75,12 @@ pub(super) fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static)
     thread::Builder::new().stack_size(STACK_WORDS).spawn(run).expect("loom has room for five")
 }
 
+/// Does `run` in a thread of its own, which has the room for it: of loom's first thread nobody can
+/// choose the stack, and a close or a flush of an image needs more.
+pub(super) fn with_room(run: impl FnOnce() + Send + 'static) {
+    join([spawn(run)]);
+}
+
 /// Waits until all of `threads` have ended.
 pub(super) fn join<T, const N: usize>(threads: [JoinHandle<T>; N]) -> [T; N] {
     threads.map(|thread| thread.join().expect("a thread that fails ends the model"))

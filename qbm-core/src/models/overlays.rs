@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::disk::{BEHIND, Disk, GRANULE, data};
-use super::explore::{Model, block_on, join, poll_and_drop, spawn};
+use super::explore::{Model, block_on, join, poll_and_drop, spawn, with_room};
 use super::file::File;
 use crate::mutants::Mutant;
 use crate::{Buffer, Image, Persist};
@@ -43,23 +43,26 @@ fn a_flush_covers_the_clusters_of_writes_before_it_and_of_no_others() {
         Mutant::MarkBeforeCopy,
         Mutant::CopySkipped,
     ];
-    Model { preemptions: Some(2), floor: 2_500, planted }.explore(|| {
-        let data = data(File::new);
-        let disk = Disk::overlay(&data);
-        let image = disk.open();
-        let writer = {
-            let (image, disk, data) = (Arc::clone(&image), disk.clone(), data.clone());
-            spawn(move || {
-                block_on(write(&image, GRANULE)).expect("the medium is sound");
-                assert_whole(&disk, &data);
-            })
-        };
-        block_on(write(&image, 0)).expect("the medium is sound");
-        block_on(image.flush()).expect("the medium is sound");
-        assert!(durable(&disk, &data, 0).is_some(), "a flushed cluster is not on the medium");
-        assert_whole(&disk, &data);
-        join([writer]);
-    });
+    Model { preemptions: Some(2), floor: 2_500, planted }
+        .explore(|| with_room(flush_beside_a_first_write));
+}
+
+fn flush_beside_a_first_write() {
+    let data = data(File::new);
+    let disk = Disk::overlay(&data);
+    let image = disk.open();
+    let writer = {
+        let (image, disk, data) = (Arc::clone(&image), disk.clone(), data.clone());
+        spawn(move || {
+            block_on(write(&image, GRANULE)).expect("the medium is sound");
+            assert_whole(&disk, &data);
+        })
+    };
+    block_on(write(&image, 0)).expect("the medium is sound");
+    block_on(image.flush()).expect("the medium is sound");
+    assert!(durable(&disk, &data, 0).is_some(), "a flushed cluster is not on the medium");
+    assert_whole(&disk, &data);
+    join([writer]);
 }
 
 #[test]
