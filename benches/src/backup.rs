@@ -26,7 +26,7 @@ fn run_verbs(qbm: &Path, folder: &Path) -> anyhow::Result<u64> {
         &["backup", "source.qbm", "points"],
         &["verify", "points"],
         &["restore", "points", "restored.raw"],
-        &["compare", "source.qbm", "source.raw"],
+        &["compare", "-F", "raw", "source.qbm", "source.raw"],
         &["map", "source.qbm"],
         &["check", "source.qbm"],
     ];

@@ -105,7 +105,7 @@ fn every_point_restores_to_the_disk_as_it_was() {
     tour.qbm(&["verify", "points"]);
     // A point is an image: the ordinary verbs work on it.
     let newest = format!("points/{}", points[2]["descriptor"].as_str().unwrap());
-    tour.qbm(&["compare", &newest, "disk-2"]);
+    tour.qbm(&["compare", "-F", "raw", &newest, "disk-2"]);
     let old = format!("points/{}", points[0]["descriptor"].as_str().unwrap());
     run(qbm().current_dir(tour.folder.path()).args(["compare", &newest, &old])).code(1);
     check_restore_in_place(&tour, points[0]["name"].as_str().unwrap());

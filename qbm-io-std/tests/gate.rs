@@ -315,7 +315,7 @@ fn an_allow_file_that_cannot_be_trusted_allows_nothing() {
     chown(&allow, Some(12_345), None).expect("this test needs root");
     check("it belongs to user 12345");
     chown(&allow, Some(0), None).unwrap();
-    for line in ["images", "/srv/../etc", "/srv//images", "nbd://host"] {
+    for line in ["images", "/srv/../etc", "/srv//images", "://host"] {
         fs::write(&allow, format!("{secret}\n# a line\n{line}\n")).unwrap();
         check("line 3 is not an absolute path");
     }

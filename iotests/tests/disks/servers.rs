@@ -68,11 +68,16 @@ impl Server {
     }
 }
 
-/// Whether nobody but its parent knows it any more.
+/// Whether nobody but its parent knows it any more: its first thread, and no other, which could still
+/// hold its connections open.
 fn is_zombie(pid: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    status
-        .map_or(true, |status| status.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let status = fs::read_to_string(format!("{process}/stat"));
+    let threads = fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count);
+    let is_over = |status: String| {
+        threads <= 1 && status.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+    };
+    status.map_or(true, is_over)
 }
 
 impl Drop for Server {

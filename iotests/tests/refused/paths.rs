@@ -193,6 +193,6 @@ fn a_chain_of_ten_thousand_images_is_refused() {
         fs::write(scene.beside(&name("qbm")), text).unwrap();
     }
     scene.describe(layer("disk.raw", "b.bits", "0.qbm", "qbm"));
-    let complaint = "31.qbm: more than 32 images are behind each other";
+    let complaint = "30.qbm: more than 32 images are behind each other";
     scene.refuse(&[&["map", "{}"], &["io", "-r", "-c", "read 0 4k", "{}"]], complaint);
 }

@@ -17,7 +17,7 @@ pub(crate) const READERS: &[&[&str]] = &[
     &["map", "{}"],
     &["map", "--bitmap", "b", "{}"],
     &["check", "{}"],
-    &["compare", "{}", "../other/disk.raw"],
+    &["compare", "-F", "raw", "{}", "../other/disk.raw"],
     &["io", "-r", "-c", "read 0 4k", "{}"],
 ];
 

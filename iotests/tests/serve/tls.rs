@@ -12,19 +12,20 @@ use super::{MIB, in_folder, marked, ours};
 fn make_certificates(folder: &Path) {
     fs::create_dir(folder.join("pki")).unwrap();
     let certtool = |arguments: &[&str]| in_folder(folder, "certtool", arguments).success();
-    let key = |name: &str| {
-        certtool(&["--generate-privkey", "--key-type=ed25519", "--outfile", name]);
+    // QEMU wants keys that may encipher others, which of these only those of RSA may.
+    let key = |kind: &str, name: &str| {
+        certtool(&["--generate-privkey", "--key-type", kind, "--outfile", name]);
     };
-    key("ca-key.pem");
+    key("ed25519", "ca-key.pem");
     fs::write(folder.join("ca"), "cn = authority\nca\ncert_signing_key\nexpiration_days = 2\n")
         .unwrap();
     let sign = ["--generate-self-signed", "--load-privkey", "ca-key.pem", "--template", "ca"];
     certtool(&[&sign[..], &["--outfile", "pki/ca-cert.pem"]].concat());
     for end in ["server", "client"] {
         let file = format!("pki/{end}-key.pem");
-        key(&file);
-        let template =
-            format!("cn = {end}\ndns_name = localhost\ntls_www_{end}\nexpiration_days = 2\n");
+        key("rsa", &file);
+        let usage = format!("signing_key\nencryption_key\ntls_www_{end}\n");
+        let template = format!("cn = {end}\ndns_name = localhost\n{usage}expiration_days = 2\n");
         fs::write(folder.join(end), template).unwrap();
         let sign = ["--generate-certificate", "--load-privkey", &file, "--template", end];
         let by = ["--load-ca-certificate", "pki/ca-cert.pem", "--load-ca-privkey", "ca-key.pem"];
