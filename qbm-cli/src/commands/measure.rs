@@ -17,7 +17,7 @@ use crate::size;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  qbm measure -O qbm vm.qbm      what `qbm convert -O qbm --bitmaps vm.qbm` takes
+  qbm measure -O qbm vm.qbm      what a copy of it takes, and its bitmaps apart
   qbm measure -O raw --size 40G")]
 pub struct MeasureArgs {
     /// The disk that would be read
