@@ -23,8 +23,8 @@ pub struct Onto<'a, D: Directory> {
 ///
 /// # Errors
 ///
-/// [`Error::Unusable`] if `top` is no overlay, or an error of the storage. What is behind it is then
-/// what it was, or, where it was the last step that failed, what it is to be.
+/// [`Error::Unusable`](crate::Error::Unusable) if `top` is no overlay, or an error of the storage. What
+/// is behind it is then what it was, or, where it was the last step that failed, what it is to be.
 pub async fn rebase<D: Directory, B: Directory>(
     top: Image<D>,
     onto: Option<Onto<'_, B>>,
