@@ -127,11 +127,13 @@ impl Storage for StdFile {
     }
 
     async fn write_zeroes(&self, range: ByteRange, unmap: Unmap) -> io::Result<()> {
-        zeroes::write_zeroes(&self.file, range.clip(self.length()?), unmap)
+        let length = self.length()?;
+        zeroes::write_zeroes(&self.file, length, range.clip(length), unmap)
     }
 
     async fn discard(&self, range: ByteRange) -> io::Result<()> {
-        zeroes::discard(&self.file, range.clip(self.length()?))
+        let length = self.length()?;
+        zeroes::discard(&self.file, length, range.clip(length))
     }
 
     async fn sync(&self) -> io::Result<()> {

@@ -15,13 +15,18 @@ const BLOCK: u64 = 4096;
 
 static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
-/// Makes `range`, which lies within the file, read as zeroes.
-pub(crate) fn write_zeroes(file: &File, range: ByteRange, unmap: Unmap) -> io::Result<()> {
+/// Makes `range`, which lies within the first `length` bytes, all of the file, read as zeroes.
+pub(crate) fn write_zeroes(
+    file: &File,
+    length: u64,
+    range: ByteRange,
+    unmap: Unmap,
+) -> io::Result<()> {
     let flags = match unmap {
         Unmap::Allowed => FallocateFlags::PUNCH_HOLE,
         Unmap::Forbidden => FallocateFlags::ZERO_RANGE,
     };
-    let blocks = whole_blocks(range);
+    let blocks = whole_blocks(length, range);
     if blocks.is_empty() || !allocate(file, flags, blocks)? {
         return write_plain(file, range.start(), range.end());
     }
@@ -29,9 +34,10 @@ pub(crate) fn write_zeroes(file: &File, range: ByteRange, unmap: Unmap) -> io::R
     write_plain(file, blocks.end(), range.end())
 }
 
-/// Gives the space of the whole blocks in `range` back, where the medium can do that.
-pub(crate) fn discard(file: &File, range: ByteRange) -> io::Result<()> {
-    let blocks = whole_blocks(range);
+/// Gives the space of the whole blocks in `range` back, where the medium can do that; `length` is all of
+/// the file.
+pub(crate) fn discard(file: &File, length: u64, range: ByteRange) -> io::Result<()> {
+    let blocks = whole_blocks(length, range);
     if !blocks.is_empty() {
         // Whether it could does not matter: what is discarded may stay.
         allocate(file, FallocateFlags::PUNCH_HOLE, blocks)?;
@@ -39,10 +45,12 @@ pub(crate) fn discard(file: &File, range: ByteRange) -> io::Result<()> {
     Ok(())
 }
 
-/// Rounds inwards, and to nothing where `range` has no whole block.
-fn whole_blocks(range: ByteRange) -> ByteRange {
+/// Rounds inwards, and to nothing where `range` has no whole block. One that the file of `length` bytes
+/// ends in is whole up to there.
+fn whole_blocks(length: u64, range: ByteRange) -> ByteRange {
     let start = range.start().next_multiple_of(BLOCK);
-    let end = range.end() - range.end() % BLOCK;
+    let cut = if range.end() == length { 0 } else { range.end() % BLOCK };
+    let end = range.end() - cut;
     ByteRange::new(start.min(range.end()), end.saturating_sub(start))
 }
 
@@ -91,23 +99,39 @@ mod tests {
         file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
         file.sync_all().unwrap();
         let full = blocks();
-        write_zeroes(&file, range, Unmap::Forbidden).unwrap();
+        write_zeroes(&file, 1 << 20, range, Unmap::Forbidden).unwrap();
         file.sync_all().unwrap();
         assert!(blocks() >= full, "{} of {full} blocks are left", blocks());
-        write_zeroes(&file, range, Unmap::Allowed).unwrap();
+        write_zeroes(&file, 1 << 20, range, Unmap::Allowed).unwrap();
         assert_eq!(blocks(), 0);
+    }
+
+    /// What was in the last block showed after a discard, where the file ends within it.
+    #[test]
+    fn what_is_in_the_block_that_a_file_ends_in_goes_too() {
+        let file = tempfile::tempfile().unwrap();
+        for give_up in
+            [discard, |file: &_, length, range| write_zeroes(file, length, range, Unmap::Allowed)]
+        {
+            file.write_all_at(&[1; 5000], 0).unwrap();
+            file.sync_all().unwrap();
+            give_up(&file, 5000, ByteRange::new(0, 5000)).unwrap();
+            let mut left = [2; 5001];
+            assert_eq!(file.read_at(&mut left, 0).unwrap(), 5000);
+            assert_eq!(left[..5000], [0; 5000]);
+        }
     }
 
     #[test]
     fn whole_blocks_round_inwards() {
-        let blocks = |start, length| {
-            let blocks = whole_blocks(ByteRange::new(start, length));
-            (blocks.start(), blocks.end())
-        };
+        let whole = |start, length| whole_blocks(20_000, ByteRange::new(start, length));
+        let blocks = |start, length| (whole(start, length).start(), whole(start, length).end());
         assert_eq!(blocks(0, 4096), (0, 4096));
         assert_eq!(blocks(1, 12_287), (4096, 12_288));
+        assert_eq!(blocks(1, 19_998), (4096, 16_384));
+        assert_eq!(blocks(1, 19_999), (4096, 20_000));
         for (start, length) in [(1, 4096), (4095, 2), (100, 0), (4096, 4095)] {
-            assert!(whole_blocks(ByteRange::new(start, length)).is_empty(), "{start} {length}");
+            assert!(whole(start, length).is_empty(), "{start} {length}");
         }
     }
 }
