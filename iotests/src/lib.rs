@@ -6,6 +6,7 @@
 
 pub mod bounded;
 pub mod campaign;
+pub mod differential;
 pub mod loop_ext4;
 pub mod program;
 pub mod qbm;

@@ -28,6 +28,14 @@ pub(crate) struct CountOptions {
     count: u32,
 }
 
+/// What `cargo xtask differential` takes.
+#[derive(Args)]
+pub(crate) struct DifferentialOptions {
+    /// How many sequences
+    #[arg(long, default_value_t = 2000)]
+    sequences: u32,
+}
+
 /// What `cargo xtask mutants` takes.
 #[derive(Args)]
 pub(crate) struct MutantOptions {
@@ -60,6 +68,11 @@ pub(crate) fn kill(options: &CountOptions) -> Result<()> {
 /// Power cuts under the real program; as root.
 pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
     campaign("power-cut", options.count)
+}
+
+/// Random sequences of steps on overlays, beside qcow2 through QEMU's programs.
+pub(crate) fn differential(options: &DifferentialOptions) -> Result<()> {
+    run(&mut program("iotests", "differential", [&options.sequences.to_string()]))
 }
 
 /// The engine with each planted bug in turn, in a build of its own; or with each change that
@@ -133,6 +146,11 @@ pub(crate) fn kill_bounded() -> Result<()> {
 /// What CI runs of each.
 pub(crate) fn power_cut_bounded() -> Result<()> {
     campaign("power-cut", 320)
+}
+
+/// What CI runs of them.
+pub(crate) fn differential_bounded() -> Result<()> {
+    differential(&DifferentialOptions { sequences: 80 })
 }
 
 fn campaign(kind: &str, count: u32) -> Result<()> {

@@ -45,6 +45,8 @@ enum Chore {
     Kill(campaign::CountOptions),
     /// Cut the power of a real file system under the real program, and check what is left
     PowerCut(campaign::CountOptions),
+    /// Do the same to overlays and to qcow2 through QEMU's programs, and compare what is seen
+    Differential(campaign::DifferentialOptions),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,9 @@ fn main() -> ExitCode {
         Chore::Campaign(options) => marathon::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Kill(options) => campaign::kill(&options).map(|()| ExitCode::SUCCESS),
         Chore::PowerCut(options) => campaign::power_cut(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Differential(options) => {
+            campaign::differential(&options).map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -29,6 +29,7 @@ const RIGS: &[Rig] = &[
     Rig { name: "crash images", run: campaign::sim_for_a_while, draws: true },
     Rig { name: "kills", run: campaign::kill_bounded, draws: true },
     Rig { name: "power cuts", run: campaign::power_cut_bounded, draws: true },
+    Rig { name: "beside qcow2", run: campaign::differential_bounded, draws: true },
     Rig { name: "fuzz targets", run: fuzz::smoke, draws: true },
 ];
 

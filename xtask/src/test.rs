@@ -51,6 +51,11 @@ const STEPS: &[Step] = &[
         shows: "no power cut loses a mark",
         run: campaign::power_cut_bounded,
     },
+    Step {
+        name: "differential",
+        shows: "overlays are as qcow2 is",
+        run: campaign::differential_bounded,
+    },
     Step { name: "fuzz", shows: "a short fuzzing run finds nothing", run: fuzz::smoke },
     Step { name: "bench", shows: "calls, syncs and memory meet their goals", run: campaign::bench },
 ];

@@ -1,0 +1,362 @@
+//! The same random sequence of steps on overlays of ours and on qcow2 through QEMU's programs, with
+//! what is to be seen compared after each.
+//!
+//! What must not be the same is how zeroes are kept: as a cluster, as a hole in one, or as nothing.
+//! So the layer that has a stretch is compared only where one of the two has data. The bytes are read
+//! from the files at the places that the maps tell, so that a wrong map is seen as well.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use fastrand::Rng;
+use qbm_cli::target::data_name;
+use serde_json::Value;
+
+use crate::{Finished, Seed, qbm, run, tool};
+
+/// Steps of a sequence.
+const STEPS: usize = 8;
+/// Bytes of a cluster, of either format.
+const CLUSTER: u64 = CLUSTER_BYTES as u64;
+const CLUSTER_BYTES: usize = 64 << 10;
+/// The largest disk, in clusters.
+const LARGEST: u64 = 12;
+/// The number of the image that is behind all at first, which is raw.
+const BASE: usize = 0;
+
+/// What is done to the top of a chain.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A new top, perhaps of another size.
+    Overlay(Option<u64>),
+    /// Commands of qemu-io.
+    Requests(Vec<String>),
+    /// Into the layer at this place, or the next; and whether the top stays as it is.
+    Commit(Option<usize>, bool),
+    /// Onto the image at this place from the bottom, or onto nothing.
+    Rebase(Option<usize>),
+    /// To so many bytes.
+    Resize(u64),
+    /// Into a raw file.
+    Convert,
+}
+
+/// Runs the sequence that `seed` draws; returns how many of its steps succeeded.
+///
+/// # Panics
+///
+/// If the two differ.
+pub fn sequence(seed: Seed) -> usize {
+    // In memory: it is not about crashes, and each step is made durable.
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a temporary folder");
+    let mut random = seed.random();
+    let sides = [Side::new(folder.path(), "qbm"), Side::new(folder.path(), "qcow2")];
+    let mut chain = Chain { sizes: vec![size(&mut random)], images: vec![BASE], seams: Vec::new() };
+    let fills: Vec<u8> = (0..LARGEST).map(|_| random.u8(..) * random.u8(..2)).collect();
+    for side in &sides {
+        write_base(&side.folder, chain.size(), &fills).expect("the base is written");
+    }
+    let mut succeeded = 0;
+    let mut done = vec![Step::Overlay(None)];
+    loop {
+        let step = done.last().expect("there is one").clone();
+        let results = both(&sides, |side| side.perform(&chain, &step));
+        let codes = results.each_ref().map(|result| result.status.code());
+        assert!(codes[0] == codes[1], "{}", Difference(&done, &format!("{results:#?}")));
+        if codes[0] == Some(0) {
+            chain.follow(&step);
+            succeeded += 1;
+        }
+        let seen = both(&sides, |side| side.look(&chain));
+        if let Some(what) = difference(&seen, &chain.seams) {
+            panic!("{}", Difference(&done, &what));
+        }
+        if matches!(step, Step::Convert) {
+            for (side, seen) in sides.iter().zip(&seen) {
+                let raw = std::fs::read(side.folder.join("out")).expect("it was converted");
+                assert!(raw == seen.bytes, "{}", Difference(&done, "the copy is another disk"));
+            }
+        }
+        if done.len() > STEPS {
+            return succeeded;
+        }
+        done.push(chain.draw(&mut random));
+    }
+}
+
+/// What the steps led to, for messages.
+struct Difference<'a>(&'a [Step], &'a str);
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the two differ after")?;
+        for step in self.0 {
+            writeln!(f, "    {step:?}")?;
+        }
+        write!(f, "{}", self.1)
+    }
+}
+
+/// A size of a disk, in whole sectors.
+fn size(random: &mut Rng) -> u64 {
+    random.u64(1..=LARGEST * CLUSTER / 512) * 512
+}
+
+/// Writes the base of `size` bytes, with a cluster full of each of `fills`; zeroes are holes, as the
+/// programs make them.
+fn write_base(folder: &Path, size: u64, fills: &[u8]) -> io::Result<()> {
+    let file = File::create(folder.join(name(BASE)))?;
+    for (offset, fill) in (0..size).step_by(CLUSTER_BYTES).zip(fills).filter(|(_, fill)| **fill > 0)
+    {
+        file.write_all_at(&[*fill; CLUSTER_BYTES], offset)?;
+    }
+    // What is past it in the last cluster goes.
+    file.set_len(size)
+}
+
+/// The images, by their numbers.
+struct Chain {
+    /// The sizes in bytes of all that there are, whether still in use or not.
+    sizes: Vec<u64>,
+    /// Those that the top is made of, from the lowest up.
+    images: Vec<usize>,
+    /// Clusters in which a disk ended when it was made longer: ours allocates them.
+    seams: Vec<u64>,
+}
+
+impl Chain {
+    fn draw(&self, random: &mut Rng) -> Step {
+        let below = self.images.len() - 1;
+        match random.u8(..20) {
+            0..3 if self.images.len() < 6 => Step::Overlay(random.bool().then(|| size(random))),
+            3..6 => Step::Commit(random.bool().then(|| random.usize(..=below)), random.bool()),
+            6..9 => Step::Rebase((random.u8(..5) > 0).then(|| random.usize(..=below))),
+            9..11 => Step::Resize(self.new_size(random)),
+            11 => Step::Convert,
+            _ => Step::Requests((0..random.usize(1..5)).map(|_| self.request(random)).collect()),
+        }
+    }
+
+    /// A smaller disk ends between clusters: what qcow2 keeps of one that is cut shows again when it is
+    /// made longer, where ours has zeroes.
+    fn new_size(&self, random: &mut Rng) -> u64 {
+        let size = size(random);
+        if size < self.size() { size.next_multiple_of(CLUSTER).min(self.size()) } else { size }
+    }
+
+    fn request(&self, random: &mut Rng) -> String {
+        let size = self.size();
+        let sectors = size / 512;
+        let offset = random.u64(..sectors);
+        let length = random.u64(1..=(sectors - offset).min(300));
+        let (offset, length) = (offset * 512, length * 512);
+        // Of a part of a cluster, a discard may do nothing or all.
+        let start = offset / CLUSTER * CLUSTER;
+        let whole = (start + length.next_multiple_of(CLUSTER)).min(size) - start;
+        match random.u8(..6) {
+            0 => format!("discard -q {start} {whole}"),
+            1 => format!("write -q -z {offset} {length}"),
+            2 => format!("write -q -z -u {start} {whole}"),
+            _ => format!("write -q -P {} {offset} {length}", random.u8(1..)),
+        }
+    }
+
+    fn top(&self) -> usize {
+        *self.images.last().expect("there is one")
+    }
+
+    /// The size of the disk in bytes.
+    fn size(&self) -> u64 {
+        self.sizes[self.top()]
+    }
+
+    /// The image at the place `index` from the bottom, if it is behind the top; else the base.
+    fn behind(&self, index: usize) -> usize {
+        *self.images[..self.images.len() - 1].get(index).unwrap_or(&BASE)
+    }
+
+    /// What has become of it by `step`.
+    fn follow(&mut self, step: &Step) {
+        match step {
+            Step::Overlay(size) => {
+                let size = size.unwrap_or(self.size());
+                self.images.push(self.sizes.len());
+                self.sizes.push(size);
+            }
+            Step::Resize(size) => self.resize(self.top(), *size),
+            Step::Commit(base, _) => {
+                let into = self.behind(base.unwrap_or(self.images.len().saturating_sub(2)));
+                self.resize(into, self.size().max(self.sizes[into]));
+            }
+            Step::Rebase(onto) => {
+                let behind = onto.map(|onto| self.behind(onto));
+                let place = self.images.iter().position(|image| Some(*image) == behind);
+                let top = self.top();
+                self.images.truncate(place.map_or(0, |place| place + 1));
+                if place.is_none() {
+                    self.images.extend(behind);
+                }
+                self.images.push(top);
+            }
+            Step::Requests(_) | Step::Convert => {}
+        }
+    }
+
+    fn resize(&mut self, image: usize, size: u64) {
+        self.seams.push(self.sizes[image] / CLUSTER);
+        self.sizes[image] = size;
+    }
+}
+
+/// The name of an image.
+fn name(image: usize) -> String {
+    if image == BASE { "base.raw".to_owned() } else { format!("{image}.image") }
+}
+
+/// What `work` returns of each side, which it does at the same time.
+fn both<T: Send>([ours, theirs]: &[Side; 2], work: impl Fn(&Side) -> T + Sync) -> [T; 2] {
+    thread::scope(|scope| {
+        let ours = scope.spawn(|| work(ours));
+        let theirs = work(theirs);
+        [ours.join().expect("it does not panic"), theirs]
+    })
+}
+
+/// One of the two formats, and its folder.
+struct Side {
+    folder: std::path::PathBuf,
+    format: &'static str,
+}
+
+/// What is to be seen of a disk.
+struct Seen {
+    bytes: Vec<u8>,
+    extents: Vec<Value>,
+}
+
+impl Side {
+    fn new(folder: &Path, format: &'static str) -> Self {
+        let folder = folder.join(format);
+        std::fs::create_dir(&folder).expect("a folder");
+        Self { folder, format }
+    }
+
+    fn image(&self) -> Command {
+        if self.format == "qbm" { qbm() } else { tool("qemu-img") }
+    }
+
+    fn run(&self, mut command: Command, arguments: &[&str]) -> Finished {
+        run(command.current_dir(&self.folder).args(arguments))
+    }
+
+    fn format_of(&self, image: usize) -> &'static str {
+        if image == BASE { "raw" } else { self.format }
+    }
+
+    fn perform(&self, chain: &Chain, step: &Step) -> Finished {
+        let (top, format) = (&name(chain.top()), self.format);
+        match step {
+            Step::Overlay(size) => {
+                let (new, size) = (name(chain.sizes.len()), size.map(|it| it.to_string()));
+                let behind = self.format_of(chain.top());
+                let create = ["create", "-q", "-f", format, "-b", top, "-F", behind];
+                let rest = [Some(new.as_str()), size.as_deref()];
+                let arguments: Vec<_> =
+                    create.into_iter().chain(rest.into_iter().flatten()).collect();
+                self.run(self.image(), &arguments)
+            }
+            Step::Requests(requests) => {
+                let mut io = if format == "qbm" { qbm() } else { tool("qemu-io") };
+                if format == "qbm" {
+                    io.arg("io");
+                }
+                io.args(requests.iter().flat_map(|request| ["-c", request]));
+                self.run(io, &["-f", format, "-d", "unmap", top])
+            }
+            Step::Commit(base, keep) => {
+                let base = base.map(|base| name(chain.behind(base)));
+                let base = base.as_deref().map_or(vec![], |base| vec!["-b", base]);
+                let keep: &[&str] = if *keep { &["-d"] } else { &[] };
+                self.run(
+                    self.image(),
+                    &[&["commit", "-q", "-f", format], keep, &base, &[top]].concat(),
+                )
+            }
+            Step::Rebase(onto) => {
+                let onto = onto.map(|onto| chain.behind(onto));
+                let behind = onto.map_or(String::new(), name);
+                let format_of = onto.map_or(vec![], |onto| vec!["-F", self.format_of(onto)]);
+                let onto = [vec!["-b", &behind], format_of].concat();
+                self.run(
+                    self.image(),
+                    &[&["rebase", "-q", "-f", format], &onto[..], &[top]].concat(),
+                )
+            }
+            Step::Resize(size) => {
+                let size = size.to_string();
+                self.run(self.image(), &["resize", "-q", "-f", format, "--shrink", top, &size])
+            }
+            Step::Convert => {
+                self.run(self.image(), &["convert", "-f", format, "-O", "raw", top, "out"])
+            }
+        }
+    }
+
+    fn look(&self, chain: &Chain) -> Seen {
+        let map = ["map", "--output=json", "-f", self.format, &name(chain.top())];
+        let map = self.run(self.image(), &map).success().json();
+        let extents = map.as_array().expect("a list").clone();
+        let mut bytes = vec![0; usize::try_from(chain.size()).expect("small")];
+        for extent in extents.iter().filter(|extent| extent["data"] == true) {
+            let number = |name: &str| {
+                extent[name].as_u64().and_then(|it| usize::try_from(it).ok()).expect("a number")
+            };
+            let image = chain.images[chain.images.len() - 1 - number("depth")];
+            let file = match self.format_of(image) {
+                "qbm" => data_name(&name(image)),
+                _ => name(image),
+            };
+            let file = File::open(self.folder.join(file)).expect("it is there");
+            let part = &mut bytes[number("start")..][..number("length")];
+            file.read_exact_at(part, number("offset") as u64).expect("it is as long");
+        }
+        Seen { bytes, extents }
+    }
+}
+
+/// In what the two differ.
+fn difference([ours, theirs]: &[Seen; 2], seams: &[u64]) -> Option<String> {
+    let list = |seen: &Seen| -> String {
+        seen.extents.iter().map(|extent| format!("    {extent}\n")).collect()
+    };
+    let maps = || format!("ours\n{}theirs\n{}", list(ours), list(theirs));
+    if ours.bytes != theirs.bytes {
+        let place = ours.bytes.iter().zip(&theirs.bytes).position(|(a, b)| a != b);
+        return Some(format!("the bytes differ at {place:?}\n{}", maps()));
+    }
+    let length = ours.bytes.len() as u64;
+    let at = |seen: &Seen, offset: u64| {
+        let number = |extent: &Value, name: &str| extent[name].as_u64().expect("a number");
+        let holds = |extent: &&Value| {
+            (number(extent, "start")..number(extent, "start") + number(extent, "length"))
+                .contains(&offset)
+        };
+        seen.extents.iter().find(holds).cloned()
+    };
+    for offset in (0..length).step_by(512) {
+        let (Some(a), Some(b)) = (at(ours, offset), at(theirs, offset)) else {
+            return Some(format!("the map ends before {offset}\n{}", maps()));
+        };
+        let compared =
+            (a["data"] == true || b["data"] == true) && !seams.contains(&(offset / CLUSTER));
+        if compared && (&a["depth"], &a["present"]) != (&b["depth"], &b["present"]) {
+            return Some(format!("the maps differ at {offset}\n{}", maps()));
+        }
+    }
+    None
+}
