@@ -27,13 +27,22 @@ fn build() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate of the workspace");
     let mut cargo = tool("cargo");
     cargo.current_dir(root).args(["build", "--quiet", "--message-format=json"]);
-    // The whole workspace decides on the features of dependencies, so that what it has built
-    // already is not built once more.
-    cargo.args(["--workspace", "--bin", "qbm", "--profile", &profile()]);
+    // The whole workspace, and that a test is among what is built, decides on the features of dependencies: like
+    // this what `cargo test --workspace` has built already is not built once more.
+    cargo.args([
+        "--workspace",
+        "--bin",
+        "qbm",
+        "--test",
+        "descriptor_memory",
+        "--profile",
+        &profile(),
+    ]);
     let messages = run(&mut cargo).success().stdout;
     let executable = messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message.get("executable")?.as_str()?))
+        let is_program = message.pointer("/target/name")?.as_str()? == "qbm";
+        Some(PathBuf::from(message.get("executable")?.as_str()?)).filter(|_| is_program)
     });
     executable.expect("cargo says where it put the program")
 }

@@ -1,11 +1,9 @@
 //! Campaigns: the crash rig, its planted bugs, kills and power cuts, as long as is wanted.
 
-use std::ffi::OsStr;
-use std::process::Command;
-
 use anyhow::Result;
 use clap::Args;
 
+use crate::built::{Engine, program};
 use crate::process::{cargo, run};
 use crate::{ordering_core, tools};
 
@@ -57,7 +55,8 @@ const CARGO_MUTANTS: &str = "27.1.0";
 /// Crash images of the simulator, by fresh seeds unless `QBM_SEED` says otherwise.
 pub(crate) fn sim(options: &SimOptions) -> Result<()> {
     let (images, minutes) = (options.images.to_string(), options.minutes.to_string());
-    run(&mut program("qbm-sim", "qbm-sim", ["--images", &images, "--minutes", &minutes]))
+    let arguments = ["--images", &images, "--minutes", &minutes];
+    run(&mut program(Engine::Sound, "qbm-sim", arguments)?)
 }
 
 /// Kills of the real program.
@@ -72,7 +71,8 @@ pub(crate) fn power_cut(options: &CountOptions) -> Result<()> {
 
 /// Random sequences of steps on overlays, beside qcow2 through QEMU's programs.
 pub(crate) fn differential(options: &DifferentialOptions) -> Result<()> {
-    run(&mut program("iotests", "differential", [&options.sequences.to_string()]))
+    let count = options.sequences.to_string();
+    run(&mut program(Engine::Sound, "differential", [&count])?)
 }
 
 /// The engine with each planted bug in turn, in a build of its own; or with each change that
@@ -81,7 +81,7 @@ pub(crate) fn mutants(options: &MutantOptions) -> Result<()> {
     if options.source {
         return source_mutants(options);
     }
-    run(with_mutants(&mut program("qbm-sim", "qbm-sim", ["--mutants"])))
+    run(&mut program(Engine::Planted, "qbm-sim", ["--mutants"])?)
 }
 
 /// What finds a change of the ordering core soon, if it can be found: the unit tests of the core, a
@@ -99,28 +99,24 @@ fn source_mutants(options: &MutantOptions) -> Result<()> {
     run(command.args(["--", "--lib", "--test", "crash", "--test", "every_call_fails"]))
 }
 
-fn with_mutants(command: &mut Command) -> &mut Command {
-    command.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", "target/mutants")
-}
-
 /// The same bugs, by the same cases each time; and what comes of such a finding.
 pub(crate) fn mutants_bounded() -> Result<()> {
-    let mut hunt = program("qbm-sim", "qbm-sim", ["--mutants"]);
-    run(with_mutants(hunt.env("QBM_SEED", "1")))?;
-    let mut shrink = cargo(["test", "--quiet", "--release", "--package", "qbm-sim"]);
-    run(with_mutants(shrink.args(["--test", "planted"])))
+    run(program(Engine::Planted, "qbm-sim", ["--mutants"])?.env("QBM_SEED", "1"))?;
+    let mut shrink = cargo(["test", "--quiet", "--release", "--workspace", "--test", "planted"]);
+    run(Engine::Planted.within(&mut shrink))
 }
 
 /// The benches, which check their answers and what they count; times are only told.
 pub(crate) fn bench() -> Result<()> {
-    run(&mut cargo(["build", "--quiet", "--release", "--package", "qbm-cli"]))?;
-    run(&mut program("benches", "benches", []))
+    // It runs the program that lies beside it.
+    program(Engine::Sound, "qbm", [])?;
+    run(&mut program(Engine::Sound, "benches", [])?)
 }
 
 /// Every workload of up to three operations, the power cut everywhere.
 pub(crate) fn small() -> Result<()> {
     let enough = ["--small", "3", "--at-least-images", "140000"];
-    run(&mut program("qbm-sim", "qbm-sim", enough))
+    run(&mut program(Engine::Sound, "qbm-sim", enough)?)
 }
 
 /// What CI runs of each: together a million crash images, in 20,000 cases at least.
@@ -128,7 +124,7 @@ pub(crate) fn sim_bounded() -> Result<()> {
     small()?;
     let cases = ["--cases", "20000", "--minutes", "10"];
     let enough = ["--at-least-cases", "20000", "--at-least-images", "860000"];
-    let mut command = program("qbm-sim", "qbm-sim", cases);
+    let mut command = program(Engine::Sound, "qbm-sim", cases)?;
     // The same cases each time, so that the gate is firm; `cargo xtask sim` draws fresh ones.
     run(command.args(enough).env("QBM_SEED", "1"))
 }
@@ -154,16 +150,5 @@ pub(crate) fn differential_bounded() -> Result<()> {
 }
 
 fn campaign(kind: &str, count: u32) -> Result<()> {
-    run(&mut program("iotests", "campaign", [kind, &count.to_string()]))
-}
-
-/// `cargo run` of a program of the workspace, as released.
-fn program<const N: usize>(
-    package: &str,
-    name: &str,
-    arguments: [&str; N],
-) -> std::process::Command {
-    let mut command = cargo(["run", "--quiet", "--release", "--package", package, "--bin", name]);
-    command.arg("--").args(arguments.map(OsStr::new));
-    command
+    run(&mut program(Engine::Sound, "campaign", [kind, &count.to_string()])?)
 }

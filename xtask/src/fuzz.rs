@@ -53,24 +53,25 @@ struct Limit {
     seconds: u32,
     /// `None`: as often as it can.
     executions: Option<u64>,
+    /// What its inputs are drawn from; 0: from the time.
+    seed: u32,
 }
 
-/// The step of `cargo xtask test`: every target for its share of a fixed time, and then enough of the
-/// fastest.
+/// Every target for its share of a fixed time, and then enough of the fastest.
 ///
 /// # Errors
 ///
 /// If a target finds something, or all together run less than [`SMOKE_EXECUTIONS`] times.
-pub(crate) fn smoke() -> Result<()> {
+pub(crate) fn smoke(seed: u32) -> Result<()> {
     let targets = all_targets()?;
     let count = u32::try_from(targets.len()).context("there are few targets")?;
     let seconds = (SMOKE_SECONDS / count.max(1)).max(1);
-    let done = fuzz_all(&targets, Limit { seconds, executions: None })?;
+    let done = fuzz_all(&targets, Limit { seconds, executions: None, seed })?;
     let mut total = sum(&done);
     if let Some((fastest, _)) = done.iter().max_by_key(|(_, executions)| executions) {
         let missing = SMOKE_EXECUTIONS.saturating_sub(total);
         if missing > 0 {
-            let limit = Limit { seconds: EXTRA_SECONDS, executions: Some(missing) };
+            let limit = Limit { seconds: EXTRA_SECONDS, executions: Some(missing), seed };
             total += sum(&fuzz_all(std::slice::from_ref(fastest), limit)?);
         }
     }
@@ -86,7 +87,7 @@ pub(crate) fn smoke() -> Result<()> {
 /// If a target finds something; its output says how to replay it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let targets = if options.targets.is_empty() { all_targets()? } else { options.targets.clone() };
-    let limit = Limit { seconds: options.seconds, executions: None };
+    let limit = Limit { seconds: options.seconds, executions: None, seed: 0 };
     let done = fuzz_all(&targets, limit)?;
     eprintln!("{} executions of {} targets: 0 findings", sum(&done), done.len());
     Ok(())
@@ -143,6 +144,7 @@ fn fuzz(target: &str, limit: Limit) -> Result<u64> {
         "--",
         &format!("-max_total_time={}", limit.seconds),
         &format!("-runs={}", limit.executions.map_or("-1".to_owned(), |most| most.to_string())),
+        &format!("-seed={}", limit.seed),
         "-print_final_stats=1",
         "-timeout=10",
         "-rss_limit_mb=1024",

@@ -4,6 +4,7 @@
 //! every step of the table in [`mod@test`]; whatever takes options is a chore of its own too.
 #![forbid(unsafe_code)]
 
+mod built;
 mod campaign;
 mod coverage;
 mod fuzz;
