@@ -42,8 +42,9 @@ pub fn time(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Duratio
     Ok(begun.elapsed())
 }
 
-/// Both sides in turn, `rounds` times after one to warm up: the medians, and their ratio. Many short
-/// rounds are less troubled by whatever else the machine does than few long ones.
+/// Both sides in turn, `rounds` times after one to warm up: the medians, and that of the ratios. Many
+/// short rounds are less troubled by whatever else the machine does than few long ones, and the ratio
+/// of two that follow each other less than that of two medians.
 ///
 /// # Errors
 ///
@@ -55,12 +56,16 @@ pub fn compare(
 ) -> anyhow::Result<Comparison> {
     ours()?;
     theirs()?;
-    let mut times = (Vec::new(), Vec::new());
+    let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
     for _ in 0..rounds {
-        times.0.push(ours()?);
-        times.1.push(theirs()?);
+        let (ours, theirs) = (ours()?, theirs()?);
+        ratios.push(ours.as_secs_f64() / theirs.as_secs_f64());
+        times.0.push(ours);
+        times.1.push(theirs);
     }
-    Ok(Comparison { ours: Spread::of(times.0), theirs: Spread::of(times.1) })
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ratios.len() / 2];
+    Ok(Comparison { ours: Spread::of(times.0), theirs: Spread::of(times.1), ratio })
 }
 
 /// What two sides took.
@@ -70,6 +75,8 @@ pub struct Comparison {
     pub ours: Spread,
     /// The rival's.
     pub theirs: Spread,
+    /// How much longer ours takes: 1.3 is 30 % longer.
+    pub ratio: f64,
 }
 
 /// A median and what lies around it.
@@ -83,13 +90,6 @@ pub struct Spread {
     pub most: Duration,
 }
 
-impl Comparison {
-    /// How much longer ours takes: 1.3 is 30 % longer.
-    pub fn ratio(&self) -> f64 {
-        self.ours.median.as_secs_f64() / self.theirs.median.as_secs_f64()
-    }
-}
-
 impl Spread {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
@@ -101,6 +101,6 @@ impl Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        write!(f, "{:.1} ms ({:.1} to {:.1})", ms(self.median), ms(self.least), ms(self.most))
+        write!(f, "{:.2} ms ({:.2} to {:.2})", ms(self.median), ms(self.least), ms(self.most))
     }
 }

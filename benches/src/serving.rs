@@ -163,7 +163,7 @@ fn row(
         what: format!("serving {}, {} in flight, {how}", load.what, load.depth),
         ours: comparison.ours.to_string(),
         rival: format!("{name}: {}", comparison.theirs),
-        figure: format!("{:.2} times", comparison.ratio()),
+        figure: format!("{:.2} times", comparison.ratio),
         goal,
     })
 }

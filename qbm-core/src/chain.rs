@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::descriptor::Point;
-use crate::sync::{ArcSwap, Guard};
+use crate::sync::{ArcSwap, CountedArc, Guard};
 use crate::{Buffer, ByteRange, Granularity, Result, Storage, error::Error};
 
 /// The most layers of a chain.
@@ -40,17 +40,17 @@ pub(crate) struct Allocation {
 
 impl Allocation {
     pub(crate) fn new(cluster: Granularity, bits: Bits) -> Self {
-        Self { cluster, bits: ArcSwap::new(Arc::new(bits)) }
+        Self { cluster, bits: ArcSwap::new(CountedArc::new(bits)) }
     }
 
     /// The bits as of now.
-    pub(crate) fn bits(&self) -> Guard<Arc<Bits>> {
+    pub(crate) fn bits(&self) -> Guard<CountedArc<Bits>> {
         self.bits.load()
     }
 
     /// Puts others in their place, of another length perhaps.
     pub(crate) fn replace(&self, bits: Bits) {
-        self.bits.swap(Arc::new(bits));
+        self.bits.swap(CountedArc::new(bits));
     }
 
     /// The first of `range` that are alike, and whether they are in the data image. What the bits do

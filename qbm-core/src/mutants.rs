@@ -114,6 +114,8 @@ mutants! {
         InsertIfAbsent,
         /// Whoever waits does not ask once more after he has said where to wake him.
         LostWakeUp,
+        /// The end of an epoch brings nothing along of what its writes did.
+        EndRelaxed,
         /// A committer does not wait for the writes of one that was dropped (N6).
         CommitUnsettled,
         /// A cluster can be seen as complete before the next flush knows of it.

@@ -17,6 +17,7 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// The `length` bytes from `start`, or `None` where that passes [`MAX_SIZE`].
+    #[inline]
     pub fn checked_new(start: u64, length: u64) -> Option<Self> {
         let end = start.checked_add(length).filter(|end| *end <= MAX_SIZE)?;
         Some(Self { start, end })
@@ -109,6 +110,7 @@ impl Granularity {
     }
 
     /// The granules that `range` touches. Rounds outwards; an empty range touches none.
+    #[inline]
     pub fn granules_touched(self, range: ByteRange) -> Range<u64> {
         let first = range.start >> self.shift;
         if range.is_empty() {

@@ -12,6 +12,7 @@ use super::run::{find, settle_earlier};
 use crate::bits::Bits;
 use crate::chain::{Layer, Stretch};
 use crate::image::{Extent, OpenOptions};
+use crate::sync::CountedArc;
 use crate::{Access, Buffer, ByteRange, Directory, Error, Granularity, Host, Id, Image, Result};
 
 /// Bytes that are read and compared at a time, unless a block is longer: as many as stay in the
@@ -96,7 +97,7 @@ async fn digests_of<T: Directory>(
     if point.block != block || cluster < block {
         return Err(refused("its digests are of another granularity than the bitmap's"));
     }
-    let bits = layer.allocation.as_ref().map(|allocation| Arc::clone(&allocation.bits()));
+    let bits = layer.allocation.as_ref().map(|allocation| CountedArc::clone(&allocation.bits()));
     Digests::open_sound(target, point, (layer.size, bits.as_deref())).await
 }
 

@@ -99,12 +99,14 @@ impl Bits {
     /// # Panics
     ///
     /// If `bit` is past the length.
+    #[inline]
     pub fn get(&self, bit: u64) -> bool {
         assert!(bit < self.len, "bit {bit} of {}", self.len);
         self.page(page_index(bit / PAGE_BITS)).is_some_and(|page| page.get(bit % PAGE_BITS))
     }
 
     /// Whether all bits of `range` are set.
+    #[inline]
     pub fn contains(&self, range: Range<u64>) -> bool {
         self.check(&range);
         if range.end - range.start == 1 {
@@ -158,6 +160,7 @@ impl Bits {
             .sum()
     }
 
+    #[inline]
     fn page(&self, page: usize) -> Option<&Page> {
         self.pages[page].get().map(|page| &**page)
     }

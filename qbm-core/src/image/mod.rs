@@ -56,7 +56,7 @@ use self::flush::Syncs;
 use crate::bits::Bits;
 use crate::chain::Chain;
 use crate::descriptor::{Descriptor, Durability};
-use crate::sync::{AsyncMutex, AtomicU64, Ordering};
+use crate::sync::{AsyncMutex, AtomicU64, CountedArc, Ordering};
 use crate::track::clusters::Clusters;
 use crate::track::gate::Gate;
 use crate::{Access, Directory, Host};
@@ -117,9 +117,10 @@ impl<D: Directory> Image<D> {
     }
 
     /// The data image of the top layer, with its name, and its allocation bitmap.
-    pub(crate) fn top_layer(&self) -> (&str, &D::File, Option<Arc<Bits>>) {
+    pub(crate) fn top_layer(&self) -> (&str, &D::File, Option<CountedArc<Bits>>) {
         let layer = self.chain.layer(0);
-        let bits = layer.allocation.as_ref().map(|allocation| Arc::clone(&allocation.bits()));
+        let bits =
+            layer.allocation.as_ref().map(|allocation| CountedArc::clone(&allocation.bits()));
         (&layer.name, &layer.data, bits)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::switch::Plan;
+use crate::sync::CountedArc;
 use crate::track::clusters::Clusters;
 use crate::{Access, ByteRange, Directory, Error, Result, Storage, Unmap};
 
@@ -46,7 +47,7 @@ impl<D: Directory> Image<D> {
         let cluster = clusters.allocation().cluster;
         let mut touched = cluster.granules_touched(range);
         while !touched.is_empty() {
-            let bits = Arc::clone(&clusters.allocation().bits());
+            let bits = CountedArc::clone(&clusters.allocation().bits());
             let Some(first) = bits.next_clear_in(touched.clone()) else { break };
             let end = bits.next_set_in(first..touched.end).unwrap_or(touched.end);
             self.pull_bytes(cluster.bytes_of(first..end, self.size())).await?;

@@ -38,7 +38,7 @@ macro_rules! atomic {
 
 pub(crate) use loom::sync::atomic::Ordering;
 
-atomic!(AtomicU64, u64, [swap, fetch_add, fetch_sub, fetch_or]);
+atomic!(AtomicU64, u64, [swap, fetch_add, fetch_or]);
 atomic!(AtomicBool, bool, []);
 
 impl AtomicBool {

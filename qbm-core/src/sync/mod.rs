@@ -3,7 +3,8 @@
 //! The rest of the crate takes its atomics and locks from here. In a normal build they are other
 //! people's, unchanged. With `--cfg loom` they are loom's, which tries every order in which the
 //! threads of a model can come; what loom lacks is built on what it has, in `stand_in`.
-//! `Arc` stays the standard one in both: its count decides nothing but when memory is freed.
+//! `Arc` stays the standard one in both, where its count decides nothing but when memory is freed;
+//! where it decides more, and in an [`ArcSwap`], it is a [`CountedArc`].
 
 #[cfg(loom)]
 mod atomics;
@@ -15,13 +16,13 @@ pub(crate) use {
     arc_swap::{ArcSwap, Guard},
     futures_util::lock::Mutex as AsyncMutex,
     std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
-    std::sync::{Mutex, MutexGuard, OnceLock},
+    std::sync::{Arc as CountedArc, Mutex, MutexGuard, OnceLock},
 };
 
 #[cfg(loom)]
 pub(crate) use {
     atomics::{AtomicBool, AtomicU64, Ordering},
     loom::sync::atomic::fence,
-    loom::sync::{Mutex, MutexGuard},
+    loom::sync::{Arc as CountedArc, Mutex, MutexGuard},
     stand_in::{ArcSwap, AsyncMutex, Guard, OnceLock},
 };

@@ -1,9 +1,9 @@
 //! For models only: what the crate shares memory through and loom lacks, in the same shape.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
-use super::{AtomicBool, Mutex, Ordering};
+use super::{AtomicBool, CountedArc, Mutex, Ordering};
 use crate::track::wait::WaitList;
 
 /// In place of `std::sync::OnceLock`: a load with Acquire sees what was there before the store.
@@ -47,30 +47,45 @@ impl<T> OnceLock<T> {
     }
 }
 
-/// In place of `arc_swap::ArcSwap`.
+/// In place of `arc_swap::ArcSwap`. Every guard is a reference that is counted, as it is there at
+/// the latest once the value has been swapped.
 #[derive(Debug)]
-pub(crate) struct ArcSwap<T>(Mutex<Arc<T>>);
+pub(crate) struct ArcSwap<T>(Mutex<CountedArc<T>>);
 
 /// In place of `arc_swap::Guard`: what a load returns.
-pub(crate) type Guard<T> = T;
+#[derive(Debug)]
+pub(crate) struct Guard<T>(T);
 
 impl<T> ArcSwap<T> {
-    pub(crate) fn new(value: Arc<T>) -> Self {
+    pub(crate) fn new(value: CountedArc<T>) -> Self {
         Self(Mutex::new(value))
     }
 
-    pub(crate) fn load(&self) -> Guard<Arc<T>> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn load(&self) -> Guard<CountedArc<T>> {
+        Guard(CountedArc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    #[cfg(qbm_mutants)]
-    pub(crate) fn load_full(&self) -> Arc<T> {
-        self.load()
-    }
-
-    pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
+    pub(crate) fn swap(&self, value: CountedArc<T>) -> CountedArc<T> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, value)
+    }
+}
+
+impl<T> Guard<T> {
+    pub(crate) fn from_inner(inner: T) -> Self {
+        Self(inner)
+    }
+
+    pub(crate) fn into_inner(guard: Self) -> T {
+        guard.0
+    }
+}
+
+impl<T> Deref for Guard<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 

@@ -4,72 +4,53 @@
 //!
 //! * A ticket *is* a reference to its epoch, so no writer can act on a recording set that it
 //!   holds no ticket for.
-//! * Once [`Gate::switch`] has closed an epoch its count only falls.
-//! * A ticket whose write was dropped under way still counts, until the storage has settled.
+//! * An epoch ends with the last reference to it, and once [`Gate::switch`] has replaced it nobody
+//!   gets a new one.
+//! * A ticket whose write was dropped under way leaves its reference with the gate, until the
+//!   storage has settled.
 
 use std::sync::{Arc, PoisonError};
 
 use super::duties::Duties;
 use super::wait::WaitList;
 use crate::mutants::{self, Mutant};
-use crate::sync::{ArcSwap, AtomicU64, Guard, Mutex, MutexGuard, Ordering};
+use crate::sync::{ArcSwap, AtomicBool, CountedArc, Guard, Mutex, MutexGuard, Ordering};
 use crate::{ByteRange, Storage};
 
-/// Set in [`Epoch::tickets`] once the epoch takes no more.
-const CLOSED: u64 = 1 << 63;
-
-/// A stretch of time in which the same segments record.
+/// A stretch of time in which writes have the same duties.
 #[derive(Debug)]
-pub(crate) struct Epoch<F> {
+struct Epoch<F> {
     duties: Duties<F>,
-    /// Tickets out, and [`CLOSED`].
-    tickets: AtomicU64,
-    /// Those of them whose write was dropped before it was complete.
-    orphans: AtomicU64,
-    drained: WaitList,
+    end: Arc<End>,
+}
+
+/// The end of an epoch, for those who wait for it.
+#[derive(Debug, Default)]
+struct End {
+    reached: AtomicBool,
+    /// Woken at the end, and when a write of the epoch has been dropped.
+    changed: WaitList,
 }
 
 impl<F> Epoch<F> {
-    fn new(duties: Duties<F>) -> Arc<Self> {
-        Arc::new(Self {
-            duties,
-            tickets: AtomicU64::new(0),
-            orphans: AtomicU64::new(0),
-            drained: WaitList::default(),
-        })
-    }
-
-    fn outstanding(&self) -> u64 {
-        self.tickets.load(Ordering::Acquire) & !CLOSED
-    }
-
-    fn give_back(&self, count: u64) {
-        let before = self.tickets.fetch_sub(count, Ordering::AcqRel);
-        if before & CLOSED != 0 {
-            self.drained.wake_all();
-        }
+    fn new(duties: Duties<F>) -> CountedArc<Self> {
+        CountedArc::new(Self { duties, end: Arc::default() })
     }
 }
 
-impl<F: Storage> Epoch<F> {
-    /// Waits until every write of this closed epoch is over, dropped ones included.
-    async fn drain(&self, data: &F) {
-        loop {
-            let orphans = self
-                .drained
-                .until(|| {
-                    let orphans = self.orphans.load(Ordering::Acquire);
-                    (self.outstanding() == orphans).then_some(orphans)
-                })
-                .await;
-            if orphans == 0 {
-                return;
-            }
-            // Their futures are gone, but the medium may still be writing for them.
-            data.settle().await;
-            self.orphans.fetch_sub(orphans, Ordering::AcqRel);
-            self.give_back(orphans);
-        }
+impl<F> Drop for Epoch<F> {
+    /// The last reference is gone. Whatever was done under the others happened before.
+    fn drop(&mut self) {
+        let relaxed = mutants::planted(Mutant::EndRelaxed);
+        let order = if relaxed { Ordering::Relaxed } else { Ordering::Release };
+        self.end.reached.store(true, order);
+        self.end.changed.wake_all();
+    }
+}
+
+impl End {
+    fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Acquire)
     }
 }
 
@@ -77,36 +58,41 @@ impl<F: Storage> Epoch<F> {
 #[derive(Debug)]
 pub(crate) struct Gate<F> {
     current: ArcSwap<Epoch<F>>,
-    /// Closed epochs that nobody has yet seen drained, also when a switch was given up half-way.
-    closed: Mutex<Vec<Arc<Epoch<F>>>>,
+    /// The epochs that were replaced and have not been seen to end, also when a switch was given up
+    /// half-way.
+    replaced: Mutex<Vec<Arc<End>>>,
+    /// The epochs of writes that were dropped under way, each of them once. Nothing in an epoch
+    /// leads back here, so they end at the latest with the gate.
+    orphaned: Mutex<Vec<CountedArc<Epoch<F>>>>,
 }
 
 impl<F: Storage> Gate<F> {
     /// A gate with these duties at first.
     pub(crate) fn new(duties: impl Into<Duties<F>>) -> Self {
-        Self { current: ArcSwap::new(Epoch::new(duties.into())), closed: Mutex::default() }
+        Self {
+            current: ArcSwap::new(Epoch::new(duties.into())),
+            replaced: Mutex::default(),
+            orphaned: Mutex::default(),
+        }
     }
 
     /// Takes a ticket of the current epoch. No lock, no allocation.
-    pub(crate) fn enter(&self) -> Ticket<F> {
-        loop {
-            let epoch = self.current.load();
-            let before = epoch.tickets.fetch_add(1, Ordering::AcqRel);
-            if before & CLOSED == 0 {
-                return Ticket {
-                    epoch: Some(epoch),
-                    complete: false,
-                    #[cfg(qbm_mutants)]
-                    stale: None,
-                };
-            }
-            // The epoch was closed under our hands; its successor is in place already.
-            epoch.give_back(1);
+    #[inline]
+    pub(crate) fn enter(&self) -> Ticket<'_, F> {
+        self.ticket(self.current.load())
+    }
+
+    fn ticket(&self, epoch: Guard<CountedArc<Epoch<F>>>) -> Ticket<'_, F> {
+        Ticket {
+            gate: self,
+            epoch: Some(epoch),
+            #[cfg(qbm_mutants)]
+            stale: None,
         }
     }
 
     /// Lets `duties` be those of writes from now on, and waits until every write that has older
-    /// ones is over. `data` is where those writes go. One switch at a time.
+    /// ones is over, dropped ones included. `data` is where those writes go. One switch at a time.
     pub(crate) async fn switch(&self, duties: impl Into<Duties<F>>, data: &F) {
         self.replace(duties);
         if !mutants::planted(Mutant::NoDrain) {
@@ -117,9 +103,22 @@ impl<F: Storage> Gate<F> {
     /// Waits until every write is over that has other duties than those of now.
     pub(crate) async fn drain(&self, data: &F) {
         loop {
-            let Some(epoch) = self.closed().last().cloned() else { return };
-            epoch.drain(data).await;
-            self.closed().retain(|other| !Arc::ptr_eq(other, &epoch));
+            let Some(end) = self.replaced().last().cloned() else { return };
+            self.drain_epoch(&end, data).await;
+            self.replaced().retain(|other| !Arc::ptr_eq(other, &end));
+        }
+    }
+
+    /// Waits until the replaced epoch of `end` is over.
+    async fn drain_epoch(&self, end: &Arc<End>, data: &F) {
+        let next = || match self.adopt(end) {
+            None => end.is_reached().then_some(None),
+            orphan => Some(orphan),
+        };
+        while let Some(orphan) = end.changed.until(next).await {
+            // Its future is gone, but the medium may still be writing for it.
+            data.settle().await;
+            orphan.leave();
         }
     }
 
@@ -127,11 +126,9 @@ impl<F: Storage> Gate<F> {
     /// those of before.
     pub(crate) fn replace(&self, duties: impl Into<Duties<F>>) {
         let old = self.current.swap(Epoch::new(duties.into()));
-        // Closed after the swap: a writer that finds it closed finds the new epoch in its place.
-        old.tickets.fetch_or(CLOSED, Ordering::AcqRel);
-        let mut closed = self.closed();
-        closed.retain(|epoch| epoch.outstanding() > 0);
-        closed.push(old);
+        let mut replaced = self.replaced();
+        replaced.retain(|end| !end.is_reached());
+        replaced.push(Arc::clone(&old.end));
     }
 
     /// Whether a write to `range` would find its duties done at present. Without a ticket that says
@@ -140,14 +137,26 @@ impl<F: Storage> Gate<F> {
         self.current.load().duties.are_done(range)
     }
 
-    fn closed(&self) -> MutexGuard<'_, Vec<Arc<Epoch<F>>>> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The ticket of the writes dropped in the epoch of `end`, if there are any.
+    fn adopt(&self, end: &Arc<End>) -> Option<Ticket<'_, F>> {
+        let mut orphaned = self.orphaned();
+        let index = orphaned.iter().position(|epoch| Arc::ptr_eq(&epoch.end, end))?;
+        Some(self.ticket(Guard::from_inner(orphaned.swap_remove(index))))
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, Vec<Arc<End>>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bug of reading the recording set first and taking the ticket later.
     #[cfg(qbm_mutants)]
-    pub(crate) async fn enter_late(&self) -> Ticket<F> {
-        let seen = self.current.load_full();
+    pub(crate) async fn enter_late(&self) -> Ticket<'_, F> {
+        let seen = {
+            let epoch = self.current.load();
+            // Not the epoch: a reference to it would be a ticket.
+            let Duties { recording, shields } = &epoch.duties;
+            Duties { recording: recording.clone(), shields: shields.clone() }
+        };
         mutants::race(Mutant::RecordingBeforeTicket).await;
         let mut ticket = self.enter();
         ticket.stale = Some(seen);
@@ -155,53 +164,63 @@ impl<F: Storage> Gate<F> {
     }
 }
 
+impl<F> Gate<F> {
+    /// Keeps `epoch` from ending before the storage has settled.
+    fn orphan(&self, epoch: CountedArc<Epoch<F>>) {
+        let end = Arc::clone(&epoch.end);
+        let mut orphaned = self.orphaned();
+        // One reference stands for all writes dropped in its epoch, however many.
+        if !orphaned.iter().any(|other| Arc::ptr_eq(&other.end, &end)) {
+            orphaned.push(epoch);
+        }
+        drop(orphaned);
+        end.changed.wake_all();
+    }
+
+    fn orphaned(&self) -> MutexGuard<'_, Vec<CountedArc<Epoch<F>>>> {
+        self.orphaned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The right to write to the data, and the duty to mark first.
 ///
 /// Having one proves that no switch of the recording set completes before it is given back.
 #[derive(Debug)]
-pub(crate) struct Ticket<F> {
+pub(crate) struct Ticket<'a, F> {
+    gate: &'a Gate<F>,
     /// `None` once given back.
-    epoch: Option<Guard<Arc<Epoch<F>>>>,
-    complete: bool,
-    /// The epoch whose recording set was read before the ticket was taken.
+    epoch: Option<Guard<CountedArc<Epoch<F>>>>,
+    /// The duties that were read before the ticket was taken.
     #[cfg(qbm_mutants)]
-    stale: Option<Arc<Epoch<F>>>,
+    stale: Option<Duties<F>>,
 }
 
-impl<F> Ticket<F> {
+impl<F> Ticket<'_, F> {
     /// What is to be done before the write's data is submitted.
+    #[inline]
     pub(crate) fn duties(&self) -> &Duties<F> {
         #[cfg(qbm_mutants)]
         if let Some(stale) = &self.stale {
-            return &stale.duties;
+            return stale;
         }
         &self.epoch.as_ref().expect("a ticket is given back by value").duties
     }
 
     /// Gives the ticket back: the medium has finished with the write, or never saw it.
+    #[inline]
     pub(crate) fn leave(mut self) {
-        self.leave_now();
-    }
-
-    fn leave_now(&mut self) {
-        self.complete = true;
-        if let Some(epoch) = self.epoch.take() {
-            epoch.give_back(1);
-        }
+        self.epoch = None;
     }
 }
 
-impl<F> Drop for Ticket<F> {
-    /// A write dropped under way: the medium may still be at it, so the ticket stays counted.
+impl<F> Drop for Ticket<'_, F> {
+    /// A write dropped under way: the medium may still be at it, so its epoch goes on.
+    #[inline]
     fn drop(&mut self) {
-        if self.complete {
-            return;
-        }
-        if mutants::planted(Mutant::TicketOnDrop) {
-            self.leave_now();
-        } else if let Some(epoch) = self.epoch.take() {
-            epoch.orphans.fetch_add(1, Ordering::AcqRel);
-            epoch.drained.wake_all();
+        if let Some(epoch) = self.epoch.take()
+            && !mutants::planted(Mutant::TicketOnDrop)
+        {
+            self.gate.orphan(Guard::into_inner(epoch));
         }
     }
 }
