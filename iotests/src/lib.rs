@@ -6,6 +6,7 @@
 
 pub mod bounded;
 pub mod campaign;
+pub mod certificates;
 pub mod differential;
 pub mod loop_ext4;
 pub mod program;
@@ -18,6 +19,7 @@ pub mod tree;
 pub mod victim;
 
 pub use bounded::{Spent, run_bounded};
+pub use certificates::make_certificates;
 pub use loop_ext4::LoopExt4;
 pub use program::{Finished, run, run_with_input, tool};
 pub use qbm::qbm;

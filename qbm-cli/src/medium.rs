@@ -56,7 +56,7 @@ fn connect(address: &str, access: Access) -> io::Result<Medium> {
     let uri: NbdUri = address
         .parse()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{error}")))?;
-    let disk = NbdStorage::connect(uri, access)?;
+    let disk = NbdStorage::connect(&uri, access)?;
     Ok(Medium::Server(Box::new(disk)))
 }
 

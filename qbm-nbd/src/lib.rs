@@ -60,7 +60,7 @@ mod statistics;
 mod tls;
 mod wire;
 
-pub use client::{NbdStorage, NbdUri, NotAnUri};
+pub use client::{NbdStorage, NbdUri, NotAnUri, Origin, Patience};
 pub use disk::{Context, Disk, Extent, Fault, Pace};
 pub use export::Export;
 pub use limits::Limits;
@@ -69,5 +69,5 @@ pub use point::PointDisk;
 pub use registry::ServedClient;
 pub use server::{ExportRefused, Server};
 pub use statistics::{Count, Statistics};
-pub use tls::{Clients, Tls, TlsError};
-pub use wire::{Socket, Wire};
+pub use tls::{ClientTls, Clients, Tls, TlsError};
+pub use wire::{Channel, Peeked, Socket, Wire};

@@ -16,7 +16,7 @@ use crate::registry::{Registry, ServedClient};
 use crate::reports::Reports;
 use crate::statistics::Statistics;
 use crate::tls::Tls;
-use crate::wire::{Socket, Wire};
+use crate::wire::{Channel, Socket, Wire};
 
 /// How long to wait where no client can be accepted, because there are no more file descriptors or
 /// threads. Each time the oldest handshake has to go.

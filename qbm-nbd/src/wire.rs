@@ -43,6 +43,38 @@ impl Source for dyn Wire + '_ {
     }
 }
 
+/// A wire from a client's end, who does not wait for ever. Sockets are one.
+pub trait Channel: Wire {
+    /// Makes it ready: to send is [`io::ErrorKind::WouldBlock`] if the peer reads nothing for `patience`,
+    /// small messages are not held back, and calls block.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken.
+    fn prepare(&self, patience: Duration) -> io::Result<()>;
+
+    /// Lets [`receive`](Wire::receive) be [`io::ErrorKind::WouldBlock`] after `patience`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken.
+    fn set_patience(&self, patience: Option<Duration>) -> io::Result<()>;
+
+    /// What has come that nobody has received, without waiting for it.
+    fn peek(&self) -> Peeked;
+}
+
+/// What has come of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peeked {
+    /// Nothing yet.
+    Nothing,
+    /// Some bytes.
+    Bytes,
+    /// That no more will come.
+    End,
+}
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
@@ -62,9 +94,17 @@ impl Socket {
         .unwrap_or_default()
     }
 
-    /// Makes it ready: a peer that reads nothing for `patience` is an error, small replies are not
-    /// held back, and calls block.
-    pub(crate) fn prepare(&self, patience: Duration) -> io::Result<()> {
+    fn shut(&self, how: Shutdown) {
+        // Fails only where the peer has shut it already.
+        let _shut = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        };
+    }
+}
+
+impl Channel for Socket {
+    fn prepare(&self, patience: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -81,30 +121,23 @@ impl Socket {
         }
     }
 
-    /// Lets a receiver wait for so long, or for ever.
-    pub(crate) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+    fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(patience),
             Self::Unix(stream) => stream.set_read_timeout(patience),
         }
     }
 
-    /// Whether the peer is still there, as far as is known, and has said nothing that nobody asked for.
-    pub(crate) fn is_alive(&self) -> bool {
+    fn peek(&self) -> Peeked {
         let fd = match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         };
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(recv(fd, &mut [0][..], flags), Err(Errno::AGAIN))
-    }
-
-    fn shut(&self, how: Shutdown) {
-        // Fails only where the peer has shut it already.
-        let _shut = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
-        };
+        match recv(fd, &mut [0][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Peeked::Nothing,
+            Ok((_, 1..)) => Peeked::Bytes,
+            Ok(_) | Err(_) => Peeked::End,
+        }
     }
 }
 

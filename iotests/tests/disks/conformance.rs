@@ -104,7 +104,7 @@ fn our_server_keeps_the_contract() {
     let (stopper, stop) = Stop::new().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| server.serve(&[Listener::Tcp(listener)], &stop).unwrap());
-        let open = async || NbdStorage::connect(uri.parse().unwrap(), Access::Write).unwrap();
+        let open = async || NbdStorage::connect(&uri.parse().unwrap(), Access::Write).unwrap();
         block_on(conformance::check_contents(&open));
         stopper.stop();
     });
@@ -146,5 +146,5 @@ fn a_server_that_cannot_hold_a_disk_is_refused() {
     let why = server.connect(Access::Read).map(drop).unwrap_err().to_string();
     assert!(why.starts_with("the server says: "), "{why}");
     let uri = format!("nbd+unix:///a?socket={}", folder.path().join("disk.sock").display());
-    NbdStorage::connect(uri.parse().unwrap(), Access::Write).unwrap();
+    NbdStorage::connect(&uri.parse().unwrap(), Access::Write).unwrap();
 }

@@ -6,3 +6,4 @@ mod conformance;
 mod images;
 mod losses;
 mod servers;
+mod tls;

@@ -54,8 +54,14 @@ impl Server {
         format!("nbd+unix:///?socket={}", self.socket.display())
     }
 
+    /// The same through TLS, with the certificates in `pki`.
+    pub(crate) fn secret_uri(&self, pki: &Path) -> String {
+        let (socket, pki) = (self.socket.display(), pki.display());
+        format!("nbds+unix:///?socket={socket}&tls-certificates={pki}")
+    }
+
     pub(crate) fn connect(&self, access: Access) -> std::io::Result<NbdStorage> {
-        NbdStorage::connect(self.uri().parse().unwrap(), access)
+        NbdStorage::connect(&self.uri().parse().unwrap(), access)
     }
 
     /// Kills it, and waits until it is gone.

@@ -1,38 +1,10 @@
 //! TLS with the clients that people use.
 
 use std::fs;
-use std::path::Path;
 
-use iotests::{Served, folder_with_image, qbm};
+use iotests::{Served, folder_with_image, make_certificates, qbm};
 
 use super::{MIB, in_folder, marked, ours};
-
-/// Makes a certificate authority in `folder`, and in its subfolder `pki` what a server and a client need
-/// of it.
-fn make_certificates(folder: &Path) {
-    fs::create_dir(folder.join("pki")).unwrap();
-    let certtool = |arguments: &[&str]| in_folder(folder, "certtool", arguments).success();
-    // QEMU wants keys that may encipher others, which of these only those of RSA may.
-    let key = |kind: &str, name: &str| {
-        certtool(&["--generate-privkey", "--key-type", kind, "--outfile", name]);
-    };
-    key("ed25519", "ca-key.pem");
-    fs::write(folder.join("ca"), "cn = authority\nca\ncert_signing_key\nexpiration_days = 2\n")
-        .unwrap();
-    let sign = ["--generate-self-signed", "--load-privkey", "ca-key.pem", "--template", "ca"];
-    certtool(&[&sign[..], &["--outfile", "pki/ca-cert.pem"]].concat());
-    for end in ["server", "client"] {
-        let file = format!("pki/{end}-key.pem");
-        key("rsa", &file);
-        let usage = format!("signing_key\nencryption_key\ntls_www_{end}\n");
-        let template = format!("cn = {end}\ndns_name = localhost\n{usage}expiration_days = 2\n");
-        fs::write(folder.join(end), template).unwrap();
-        let sign = ["--generate-certificate", "--load-privkey", &file, "--template", end];
-        let by = ["--load-ca-certificate", "pki/ca-cert.pem", "--load-ca-privkey", "ca-key.pem"];
-        let certificate = format!("pki/{end}-cert.pem");
-        certtool(&[&sign[..], &by, &["--outfile", &certificate]].concat());
-    }
-}
 
 /// QEMU's options for a client on the socket, with the certificates in `pki`.
 fn qemu_options<'a>(pki: &'a str, command: &'a str) -> Vec<&'a str> {

@@ -19,8 +19,13 @@
 mod edges;
 mod handshake;
 mod ledger;
+mod line;
 mod link;
+mod missing;
+mod offer;
+mod origin;
 mod pool;
+mod trouble;
 mod uri;
 
 use std::io;
@@ -30,9 +35,12 @@ use qbm_core::{
 };
 
 use self::edges::Edges;
-use self::handshake::Offer;
+pub use self::line::Patience;
 use self::link::Want;
+use self::offer::Offer;
+pub use self::origin::Origin;
 use self::pool::Pool;
+use self::trouble::out_of_step;
 pub use self::uri::{NbdUri, NotAnUri};
 use crate::protocol::{Command, Request, allocation_flag, command_flag as flag};
 
@@ -54,8 +62,17 @@ impl NbdStorage {
     ///
     /// If it is not there, has no such export, or the export is read-only or cannot be flushed and
     /// `access` is for writing.
-    pub fn connect(uri: NbdUri, access: Access) -> io::Result<Self> {
-        let (pool, offer) = Pool::connect(uri, access)?;
+    pub fn connect(uri: &NbdUri, access: Access) -> io::Result<Self> {
+        Self::open(Origin::at(uri)?, access)
+    }
+
+    /// Connects to `origin`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    pub fn open(origin: Origin, access: Access) -> io::Result<Self> {
+        let (pool, offer) = Pool::connect(origin, access)?;
         Ok(Self { edges: Edges::new(offer.least), pool, offer })
     }
 
@@ -258,17 +275,18 @@ impl Storage for NbdStorage {
         let asked = self.edges.around(ByteRange::new(start, there.end() - start));
         let asked = ByteRange::new(start, asked.length().min(MAX_RANGE));
         let request = Self::request(Command::BlockStatus, asked, flag::REQ_ONE);
-        let (length, flags) = self.pool.ask(&mut |link| {
-            let mut extent = None;
-            link.ask(request, &[], Want::Extent(&mut extent))?;
-            extent.ok_or_else(link::out_of_step)
+        let mut extent = None;
+        self.pool.ask(&mut |link| {
+            extent = None;
+            link.ask(request, &[], Want::Extent(&mut extent))
         })?;
+        let extent = extent.expect("an answer has one");
         // The extent begins where the block does.
-        let end = start.saturating_add(length).clamp(there.start(), there.end());
+        let end = start.saturating_add(extent.length).clamp(there.start(), there.end());
         if end == there.start() {
-            return Err(io::Error::other("the server tells of less than a block"));
+            return Err(out_of_step("an extent of less than a block"));
         }
-        let data = flags & u64::from(allocation_flag::ZERO) == 0;
+        let data = extent.flags & u64::from(allocation_flag::ZERO) == 0;
         Ok(BlockStatus { length: end - there.start(), data })
     }
 

@@ -5,37 +5,30 @@
 //! started anew in between, the older of the two connections would be dead.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qbm_core::Access;
 
-use super::handshake::{Offer, shake};
+use super::handshake::shake;
 use super::ledger::Ledger;
-use super::link::{Link, Trouble};
-use super::uri::{NbdUri, Place};
-use crate::wire::Socket;
+use super::link::Link;
+use super::offer::Offer;
+use super::origin::Origin;
+use super::trouble::Trouble;
 
 /// Connections to a server that keeps them in step.
 const MAX_LINKS: usize = 4;
 
-/// How long a server may be away.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long to wait before it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long it may take for each step of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How long a server may take nothing of what is sent to it.
-const SEND: Duration = Duration::from_secs(60);
+/// How often a request that changes nothing is sent, if each time the connection breaks.
+const MAX_TRIES: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    uri: NbdUri,
+    origin: Origin,
     access: Access,
     offer: Offer,
     state: Mutex<State>,
@@ -58,8 +51,8 @@ struct State {
 
 impl Pool {
     /// Connects.
-    pub(super) fn connect(uri: NbdUri, access: Access) -> io::Result<(Self, Offer)> {
-        let (free, offer) = connect_all(&uri, access)?;
+    pub(super) fn connect(origin: Origin, access: Access) -> io::Result<(Self, Offer)> {
+        let (free, offer) = connect_all(&origin, access)?;
         let state = State {
             epoch: 0,
             free,
@@ -69,26 +62,35 @@ impl Pool {
             lost: None,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Ok((Self { uri, access, offer: offer.clone(), state, changed }, offer))
+        Ok((Self { origin, access, offer: offer.clone(), state, changed }, offer))
     }
 
-    /// Does `work`, which changes nothing, and does it again where a connection has broken.
-    pub(super) fn ask<T>(
+    /// Does `work`, which changes nothing, and does it again where a connection has broken, but not on
+    /// end: a server may break at each.
+    pub(super) fn ask(
         &self,
-        work: &mut dyn FnMut(&mut Link) -> Result<T, Trouble>,
-    ) -> io::Result<T> {
+        work: &mut dyn FnMut(&mut Link) -> Result<(), Trouble>,
+    ) -> io::Result<()> {
+        let mut tried = 0;
         loop {
             let (epoch, mut link) = self.take()?;
+            tried += 1;
             match work(&mut link) {
-                Ok(done) => {
+                Ok(()) => {
                     self.put_back(epoch, link);
-                    return Ok(done);
+                    return Ok(());
                 }
                 Err(Trouble::Refused(error)) => {
                     self.put_back(epoch, link);
                     return Err(error);
                 }
-                Err(Trouble::Broken(error)) => self.note_break(epoch, &error)?,
+                Err(Trouble::Broken(error)) => {
+                    self.note_break(epoch, &error)?;
+                    // One that is out of step would be so again.
+                    if tried == MAX_TRIES || error.kind() == io::ErrorKind::InvalidData {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -134,6 +136,7 @@ impl Pool {
     /// Takes a connection, once one is free; makes all of them anew where one is broken.
     fn take(&self) -> io::Result<(u64, Link)> {
         let mut state = self.lock();
+        let mut found_dead = 0;
         loop {
             if let Some(why) = &state.lost {
                 return Err(io::Error::other(why.clone()));
@@ -141,13 +144,17 @@ impl Pool {
             if state.broken && !state.connecting {
                 state = self.reconnect(state)?;
             } else if let Some(link) = state.free.pop() {
-                if link.socket.is_alive() {
+                if link.is_idle() {
                     return Ok((state.epoch, link));
                 }
                 let epoch = state.epoch;
                 let error = io::Error::from(io::ErrorKind::UnexpectedEof);
                 drop(state);
                 self.note_break(epoch, &error)?;
+                found_dead += 1;
+                if found_dead == MAX_TRIES {
+                    return Err(error);
+                }
                 state = self.lock();
             } else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -206,10 +213,10 @@ impl Pool {
     fn connect_again(&self) -> io::Result<Vec<Link>> {
         let begun = Instant::now();
         loop {
-            match connect_all(&self.uri, self.access) {
+            match connect_all(&self.origin, self.access) {
                 Ok((links, offer)) if offer == self.offer => return Ok(links),
                 Ok(_) => return Err(io::Error::other("the server came back with another disk")),
-                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(error) if begun.elapsed() > self.origin.patience.absence => return Err(error),
                 Err(_) => std::thread::sleep(PAUSE),
             }
         }
@@ -221,29 +228,16 @@ impl Pool {
 }
 
 /// Makes as many connections as the server keeps in step.
-fn connect_all(uri: &NbdUri, access: Access) -> io::Result<(Vec<Link>, Offer)> {
-    let (link, offer) = connect(uri, access)?;
+fn connect_all(origin: &Origin, access: Access) -> io::Result<(Vec<Link>, Offer)> {
+    let (link, offer) = shake(origin, access)?;
     let mut links = vec![link];
     while offer.can_multi && links.len() < MAX_LINKS {
         // A server that takes no more serves by those that it has.
-        let Ok((link, again)) = connect(uri, access) else { break };
+        let Ok((link, again)) = shake(origin, access) else { break };
         if again != offer {
             return Err(io::Error::other("the server shows another disk on each connection"));
         }
         links.push(link);
     }
     Ok((links, offer))
-}
-
-fn connect(uri: &NbdUri, access: Access) -> io::Result<(Link, Offer)> {
-    let socket = match &uri.place {
-        Place::Tcp(host, port) => Socket::Tcp(TcpStream::connect((host.as_str(), *port))?),
-        Place::Unix(path) => Socket::Unix(UnixStream::connect(path)?),
-    };
-    socket.prepare(SEND)?;
-    socket.set_patience(Some(HANDSHAKE))?;
-    let (link, offer) = shake(socket, uri, access)?;
-    // A disk may take its time.
-    link.socket.set_patience(None)?;
-    Ok((link, offer))
 }

@@ -67,6 +67,8 @@ pub enum Style {
 pub struct ReplyHeader {
     /// The request's cookie.
     pub cookie: u64,
+    /// The request's offset, in an extended header.
+    pub offset: Option<u64>,
     /// What follows.
     pub part: Part,
     /// Whether nothing follows after that.
@@ -122,25 +124,23 @@ impl ReplyHeader {
         let mut data = Data(bytes);
         if magic == SIMPLE_MAGIC {
             let part = Part::Simple(data.u32()?);
-            return Ok(Self { part, cookie: data.u64()?, last: true, length: 0 });
+            return Ok(Self { cookie: data.u64()?, offset: None, part, last: true, length: 0 });
         }
+        let extended = magic == EXTENDED_MAGIC;
         let (flags, kind, cookie) = (data.u16()?, data.u16()?, data.u64()?);
-        let length = if magic == EXTENDED_MAGIC {
-            let _offset = data.u64()?;
-            data.u64()?
-        } else {
-            data.u32()?.into()
-        };
+        let offset = if extended { Some(data.u64()?) } else { None };
+        let length = if extended { data.u64()? } else { data.u32()?.into() };
         let part = match kind {
             chunk::NONE => Part::Nothing,
             chunk::OFFSET_DATA => Part::Data,
             chunk::OFFSET_HOLE => Part::Hole,
-            chunk::BLOCK_STATUS | chunk::BLOCK_STATUS_EXT => Part::Extents,
+            chunk::BLOCK_STATUS if !extended => Part::Extents,
+            chunk::BLOCK_STATUS_EXT if extended => Part::Extents,
             // All with this bit begin alike.
             kind if kind & chunk::IS_ERROR != 0 => Part::Error,
             _ => Part::Unknown,
         };
-        Ok(Self { cookie, part, last: flags & DONE != 0, length })
+        Ok(Self { cookie, offset, part, last: flags & DONE != 0, length })
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS under the protocol: whom the server trusts, and as whom it speaks.
+//! TLS under the protocol: whom each end trusts, and as whom it speaks.
 
 mod wire;
 
@@ -6,22 +6,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub(crate) use self::wire::TlsWire;
 
-/// The certificate authority that clients are checked by.
+/// The certificate authority that the other end is checked by.
 const AUTHORITY: &str = "ca-cert.pem";
 /// What that authority has taken back; need not be there.
 const REVOKED: &str = "ca-crl.pem";
-/// The server's certificate, and those between it and its authority.
-const CERTIFICATE: &str = "server-cert.pem";
-/// The key of the server's certificate.
-const KEY: &str = "server-key.pem";
+/// The certificate of each end, with those between it and its authority, and its key.
+const SERVER: [&str; 2] = ["server-cert.pem", "server-key.pem"];
+const CLIENT: [&str; 2] = ["client-cert.pem", "client-key.pem"];
 
 /// Who may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +73,77 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let (certificate, key_file) = (folder.join(CERTIFICATE), folder.join(KEY));
-        let chain = all::<CertificateDer<'_>>(&certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&key_file).map_err(unreadable(&key_file))?;
-        if ring::sign::any_supported_type(&key).is_err() {
-            // Half of the elliptic keys that certtool writes are among them.
-            let what = "it is not an RSA, ECDSA or Ed25519 key, or not in the usual form; \
-                        `openssl pkcs8 -topk8 -nocrypt` writes that form";
-            return Err(TlsError { file: key_file, what: what.to_owned() });
-        }
-        let mut config = builder.with_single_cert(chain, key).map_err(trouble(&certificate))?;
+        let (chain, key) = identity(folder, SERVER)?;
+        let config = builder.with_single_cert(chain, key);
+        let mut config = config.map_err(trouble(&folder.join(SERVER[0])))?;
         // Disks stay connected for weeks: there is nothing to gain by resuming a session.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config) })
     }
+}
+
+/// What a client needs to speak TLS. It speaks to no server that does not.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    server: ServerName<'static>,
+}
+
+impl ClientTls {
+    /// Reads the certificates in `folder`, by the names that QEMU and libvirt give them: `ca-cert.pem`,
+    /// and if they are there, `ca-crl.pem`, and `client-cert.pem` with `client-key.pem`. The server has
+    /// to have a certificate of the host `server`.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read, they do not belong together, or `server` is not the name of a host.
+    pub fn from_folder(folder: &Path, server: &str) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let authority = folder.join(AUTHORITY);
+        let verifier = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(authorities(&authority)?),
+            Arc::clone(&provider),
+        );
+        let verifier = verifier
+            .with_crls(revoked(&folder.join(REVOKED))?)
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(trouble(&authority))?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS 1.2 and 1.3 need")
+            .with_webpki_verifier(verifier);
+        let certificate = folder.join(CLIENT[0]);
+        let mut config = match fs::exists(&certificate) {
+            Ok(false) => builder.with_no_client_auth(),
+            _ => {
+                let (chain, key) = identity(folder, CLIENT)?;
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(trouble(&certificate))?
+            }
+        };
+        config.resumption = Resumption::disabled();
+        let server = ServerName::try_from(server.to_owned()).map_err(trouble(folder))?;
+        Ok(Self { config: Arc::new(config), server })
+    }
+}
+
+/// As whom an end speaks: its certificate and its key, in the files of `names`.
+fn identity(
+    folder: &Path,
+    names: [&str; 2],
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let [certificate, key_file] = names.map(|name| folder.join(name));
+    let chain = all::<CertificateDer<'_>>(&certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&key_file).map_err(unreadable(&key_file))?;
+    if ring::sign::any_supported_type(&key).is_err() {
+        // Half of the elliptic keys that certtool writes are among them.
+        let what = "it is not an RSA, ECDSA or Ed25519 key, or not in the usual form; \
+                    `openssl pkcs8 -topk8 -nocrypt` writes that form";
+        return Err(TlsError { file: key_file, what: what.to_owned() });
+    }
+    Ok((chain, key))
 }
 
 fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod client;
+mod client_tls;
 mod commands;
 mod contexts;
 mod extended;

@@ -24,19 +24,19 @@ use super::stopping::Listening;
 type Secret = StreamOwned<ClientConnection, UnixStream>;
 
 /// A certificate authority, and the folder of a server that it vouches for.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// A certificate and its key.
-struct Identity {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub(crate) struct Identity {
+    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -49,18 +49,18 @@ impl Authority {
         authority
     }
 
-    fn put(&self, name: &str, contents: &str) {
+    pub(crate) fn put(&self, name: &str, contents: &str) {
         fs::write(self.folder.path().join(name), contents).unwrap();
     }
 
-    fn vouch(&self, name: &str, serial: u64) -> Identity {
+    pub(crate) fn vouch(&self, name: &str, serial: u64) -> Identity {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.serial_number = Some(SerialNumber::from(serial));
         let key = KeyPair::generate().unwrap();
         Identity { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 
-    fn revoke(&self, serial: u64) {
+    pub(crate) fn revoke(&self, serial: u64) {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(2100, 1, 1),
@@ -81,7 +81,7 @@ impl Authority {
         Tls::from_folder(self.folder.path(), clients).unwrap()
     }
 
-    fn server(&self, clients: Clients) -> (Arc<MemoryDisk>, Arc<Server>) {
+    pub(crate) fn server(&self, clients: Clients) -> (Arc<MemoryDisk>, Arc<Server>) {
         let disk = MemoryDisk::new();
         let server = disk.server_with(self.tls(clients), Limits::default());
         (disk, server)
