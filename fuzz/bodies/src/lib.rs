@@ -21,7 +21,7 @@ pub use bits::bits;
 pub use descriptor::descriptor;
 pub use gate::gate;
 pub use language::language;
-pub use nbd::{handshake, transmission};
+pub use nbd::{client, handshake, transmission};
 pub use operations::operations;
 pub use points::points;
 pub use qmp::qmp;
@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("descriptor", descriptor),
     ("gate", gate),
     ("language", language),
+    ("nbd_client", client),
     ("nbd_handshake", handshake),
     ("nbd_transmission", transmission),
     ("operations", operations),

@@ -1,5 +1,6 @@
-//! Any bytes are a client of the NBD server: in its handshake, or in transmission.
+//! Any bytes are a client of the NBD server, in its handshake or in transmission; or a server of the client.
 
+mod client;
 mod disk;
 mod wire;
 
@@ -10,6 +11,7 @@ use qbm_nbd::limits::{MAX_OPTION, MAX_OPTIONS, MAX_SKIPPED_PAYLOAD};
 use qbm_nbd::protocol::{Command, Data, Malformed, OPTION_REPLY_MAGIC, Request, Style};
 use qbm_nbd::{Export, Limits, Server};
 
+pub use self::client::client;
 use self::disk::SmallDisk;
 use self::wire::converse;
 
