@@ -134,6 +134,10 @@ mutants! {
         RotatedLate,
         /// A transaction plans on what was there before its turn.
         PlanBeforeTurn,
+        /// Whoever reads a point asks what has been copied before he looks at the disk.
+        CopiedBeforeLook,
+        /// A live point does not wait for the writes that do not know of it.
+        PointUndrained,
         /// A disk that is to shrink has its old size for writes until those under way are over.
         SizeAfterDrain,
     }
@@ -168,6 +172,12 @@ pub(crate) use switch::planted;
 #[inline(always)]
 pub(crate) const fn planted(_mutant: Mutant) -> bool {
     false
+}
+
+/// Whether `mutant` is not planted.
+#[inline(always)]
+pub(crate) fn without(mutant: Mutant) -> bool {
+    !planted(mutant)
 }
 
 /// A point where a planted race lets the other tasks run; nothing unless `mutant` is planted.

@@ -25,7 +25,7 @@ impl<D: Directory> Image<D> {
             return Ok(());
         }
         // Requests whose futures were dropped may still be under way.
-        if !mutants::planted(Mutant::CloseUnsettled) {
+        if mutants::without(Mutant::CloseUnsettled) {
             self.data().settle().await;
         }
         self.settle_length().await?;

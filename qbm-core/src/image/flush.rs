@@ -5,12 +5,11 @@
 //! was told nothing, so there is only ever one, and its failure is known before the next begins.
 
 use super::Image;
-use crate::bits::Bits;
+use crate::bits::{Bits, PAGE_BYTES};
 use crate::mutants::{self, Mutant};
 use crate::sync::{AsyncMutex, AtomicBool, AtomicU64, Ordering};
 use crate::track::clusters::Clusters;
-use crate::track::segment::Segment;
-use crate::{Access, Directory, Error, Result, Storage};
+use crate::{Access, Buffer, Directory, Error, Persist, Result, Storage};
 
 /// The syncs of a data image.
 #[derive(Debug, Default)]
@@ -42,12 +41,11 @@ impl<D: Directory> Image<D> {
         }
         let syncs = &self.syncs;
         let mut arrived = syncs.begun.load(Ordering::Acquire);
-        if mutants::planted(Mutant::FlushJoins) && syncs.succeeded.load(Ordering::Acquire) < arrived
-        {
-            arrived -= 1;
+        if mutants::planted(Mutant::FlushJoins) {
+            arrived = arrived.min(syncs.succeeded.load(Ordering::Acquire));
         }
         let turn = syncs.turn.lock().await;
-        let _turn = (!mutants::planted(Mutant::FlushTogether)).then_some(turn);
+        let _turn = mutants::without(Mutant::FlushTogether).then_some(turn);
         if syncs.failed.load(Ordering::Acquire) {
             return Err(Error::DataSyncFailed);
         }
@@ -106,8 +104,13 @@ impl<D: Directory> Image<D> {
             return Ok(());
         }
         if mutants::planted(Mutant::AllocationUnsynced) {
-            write_unsynced(&segment).await.map_err(Error::io(&segment.bitmap, "write"))?;
-            return Ok(());
+            let page = {
+                let mut bytes = [0; PAGE_BYTES];
+                segment.wanted.page_bytes(0, &mut bytes);
+                Buffer::from_slice(&bytes[..segment.wanted.page_len(0)])
+            };
+            let written = segment.file().file.write_at(0, page, Persist::Later).await;
+            return written.map(drop).map_err(Error::io(&segment.bitmap, "write"));
         }
         let mut lead = segment.lead().await;
         let committed = self.commit_or_rotate(&mut lead).await;
@@ -125,14 +128,4 @@ impl<D: Directory> Image<D> {
             })
             .await;
     }
-}
-
-/// The bug of writing the allocation bitmap without a sync.
-async fn write_unsynced<F: Storage>(segment: &Segment<F>) -> std::io::Result<()> {
-    use crate::Buffer;
-    use crate::Persist;
-    let mut bytes = [0; crate::bits::PAGE_BYTES];
-    segment.wanted.page_bytes(0, &mut bytes);
-    let page = Buffer::from_slice(&bytes[..segment.wanted.page_len(0)]);
-    segment.file().file.write_at(0, page, Persist::Later).await.map(drop)
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::bitmaps::{Held, free};
+use super::bitmaps::free;
 use super::map::marked_extents;
 use super::switch::Plan;
 use super::transaction::plan_collapse;
@@ -215,7 +215,9 @@ impl<D: Directory> Image<D> {
         if frozen.view.shield.is_some() {
             // Writes that do not know the shield still mark the old segments, and write over what
             // nobody has copied. After them the point changes no more.
-            self.gate.drain(self.data()).await;
+            if mutants::without(Mutant::PointUndrained) {
+                self.gate.drain(self.data()).await;
+            }
         }
         others.iter().for_each(|other| frozen.bits().union(&other.wanted));
         control.free(name)?.busy = Some(point);
@@ -291,10 +293,14 @@ impl<D: Directory> Image<D> {
             let what = format!("bitmap '{name}' has no segment that began at point {point}");
             return Err(Error::unusable(&self.name, what));
         };
-        // Not for the first point of all: no backup would miss the marks of before it.
-        let follows = outcome == Outcome::Stored && segments[0].point.is_some();
-        if follows && mutants::planted(Mutant::ClearInPlace) {
-            return clear_in_place(&segments[0]).await.map_err(Error::io(name, "clear"));
+        if mutants::planted(Mutant::ClearInPlace) {
+            // Not for the first point of all: no backup would miss the marks of before it.
+            if let (Outcome::Stored, Some(_parent)) = (outcome, segments[0].point) {
+                let (file, marks) = (segments[0].segment.file(), &segments[0].segment.wanted);
+                let length = usize::try_from(marks.file_len()).expect("a small bitmap");
+                let cleared = file.file.write_at(0, Buffer::zeroed(length), Persist::Now).await;
+                return cleared.map(drop).map_err(Error::io(name, "clear"));
+            }
         }
         let mut plan = Plan::of(&control, self.size());
         match outcome {
@@ -310,11 +316,4 @@ impl<D: Directory> Image<D> {
         }
         self.switch_to(&mut control, plan).await
     }
-}
-
-/// The bug of taking marks away in place, while the descriptor names their file.
-async fn clear_in_place<F: Storage>(held: &Held<F>) -> std::io::Result<()> {
-    use crate::Buffer;
-    let length = usize::try_from(held.segment.wanted.file_len()).expect("a small bitmap");
-    held.segment.file().file.write_at(0, Buffer::zeroed(length), Persist::Now).await.map(drop)
 }

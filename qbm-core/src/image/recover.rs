@@ -51,7 +51,7 @@ impl<D: Directory> Image<D> {
         let mut control = self.control.lock().await;
         let before = self.book.lock().await.descriptor().clone();
         let crashed = before.in_use.is_some();
-        if !mutants::planted(Mutant::KillNoDirSync) {
+        if mutants::without(Mutant::KillNoDirSync) {
             // First: the descriptor that was read may not be the durable one, and one that says
             // how the data was left at a close must not come back after we have touched it.
             self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;

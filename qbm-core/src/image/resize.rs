@@ -130,7 +130,7 @@ impl<D: Directory> Image<D> {
         let new = plan.size;
         // First: once the writes under way are drained, none reaches past the new end.
         let shrunk = Shrunk::to(&self.size, new);
-        let shrunk = (!mutants::planted(Mutant::SizeAfterDrain)).then_some(shrunk);
+        let shrunk = mutants::without(Mutant::SizeAfterDrain).then_some(shrunk);
         self.prepare_or_give_up(control, &plan).await?;
         let gone = self.decide(control, plan).await?;
         if let Some(shrunk) = shrunk {

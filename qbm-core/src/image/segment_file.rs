@@ -69,7 +69,7 @@ pub(super) async fn create_file<D: Directory>(
         buffer = written.map_err(io("write"))?.widen();
         offset += part as u64;
     }
-    if !mutants::planted(Mutant::NoFileSync) {
+    if mutants::without(Mutant::NoFileSync) {
         // Before anything names it: a descriptor must never name a file that a crash can cut.
         file.sync().await.map_err(io("sync"))?;
     }

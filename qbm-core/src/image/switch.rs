@@ -144,7 +144,7 @@ impl<D: Directory> Image<D> {
     ) -> Result<()> {
         self.refuse_too_much(control, plan).await?;
         self.record_both(control, plan).await?;
-        if !mutants::planted(Mutant::NoDataFlush) {
+        if mutants::without(Mutant::NoDataFlush) {
             // A crash must not take the disk back behind the point in time of a new segment:
             // what was written before it is not marked there.
             self.flush().await?;

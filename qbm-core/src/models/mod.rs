@@ -18,4 +18,5 @@ mod overlays;
 #[cfg(qbm_mutants)]
 mod planted;
 mod requests;
+mod shield;
 mod tracking;

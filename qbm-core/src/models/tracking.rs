@@ -27,7 +27,11 @@ pub(super) async fn make_durable(segment: &Segment<File>, granule: u64) {
             match segment.turn(&granules, 0).await {
                 Turn::Durable => break,
                 Turn::Failed(what) => panic!("{what}"),
-                Turn::Lead(mut lead) => lead.commit().await.expect("the medium is sound"),
+                Turn::Lead(mut lead) => {
+                    lead.commit().await.expect("the medium is sound");
+                    let covered = segment.is_durable(&granules);
+                    assert!(covered, "a commit leaves out granule {granule}, marked before it");
+                }
             }
         }
     }

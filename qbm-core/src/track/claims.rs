@@ -60,7 +60,7 @@ impl Claims {
     /// write.
     pub(crate) async fn claim<F: Storage>(&self, granules: Range<u64>, data: &F) -> Claim<'_> {
         let mut claim = self.enqueue(granules);
-        if !mutants::planted(Mutant::NoClaim) {
+        if mutants::without(Mutant::NoClaim) {
             self.waiting.until(|| self.queue().is_granted(claim.number).then_some(())).await;
         }
         // Read once the claim is granted: a holder is counted before its claim is gone.
@@ -111,7 +111,7 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut queue = self.claims.queue();
-        if self.under_way && !mutants::planted(Mutant::ClaimOnDrop) {
+        if self.under_way && mutants::without(Mutant::ClaimOnDrop) {
             queue.dropped += 1;
         }
         queue.entries.retain(|entry| entry.number != self.number);

@@ -58,12 +58,12 @@ impl<F: Storage> Lead<'_, F> {
         let file = segment.file();
         if segment.abandoned.load(Ordering::Acquire) {
             // A committer was dropped under way. Its older snapshot must not land after ours.
-            if !mutants::planted(Mutant::CommitUnsettled) {
+            if mutants::without(Mutant::CommitUnsettled) {
                 file.file.settle().await;
             }
             segment.abandoned.store(false, Ordering::Release);
         }
-        if !mutants::planted(Mutant::FlagAfterSnapshot) {
+        if mutants::without(Mutant::FlagAfterSnapshot) {
             // Taken before the snapshot: a mark that comes between the two is noted again.
             segment.pending.take(&mut self.taken);
         } else {
@@ -165,7 +165,7 @@ async fn write_runs<F: Storage>(file: &F, runs: Vec<Run>) -> io::Result<Vec<Run>
         let buffer = file.write_at((first_page * PAGE_BYTES) as u64, buffer, persist).await?;
         written.push(Run { first_page, buffer });
     }
-    if persist == Persist::Later && !mutants::planted(Mutant::NoSync) {
+    if persist == Persist::Later && mutants::without(Mutant::NoSync) {
         // A crash before this leaves any part of the pages: no writer relies on them yet.
         file.sync().await?;
     }

@@ -95,7 +95,7 @@ impl<F: Storage> Gate<F> {
     /// ones is over, dropped ones included. `data` is where those writes go. One switch at a time.
     pub(crate) async fn switch(&self, duties: impl Into<Duties<F>>, data: &F) {
         self.replace(duties);
-        if !mutants::planted(Mutant::NoDrain) {
+        if mutants::without(Mutant::NoDrain) {
             self.drain(data).await;
         }
     }

@@ -170,10 +170,16 @@ impl<F: Storage> Shield<F> {
         buffer: Buffer,
     ) -> Result<Buffer> {
         let range = ByteRange::new(offset, buffer.len() as u64);
+        let early = mutants::planted(Mutant::CopiedBeforeLook).then(|| {
+            let now = Bits::new(self.copied.len());
+            now.union(&self.copied);
+            now
+        });
         let mut buffer = disk.read_at(offset, buffer).await?;
         self.check(name)?;
+        let copied = early.as_ref().unwrap_or(&self.copied);
         let granules = self.granularity.granules_touched(range);
-        for run in runs_of_union(&[&self.copied], granules).filter(|run| run.set) {
+        for run in runs_of_union(&[copied], granules).filter(|run| run.set) {
             let part = self.granularity.bytes_of(run.bits, range.end());
             let start = part.start().max(offset);
             let place = |offset: u64| usize::try_from(offset - range.start()).expect("within");
