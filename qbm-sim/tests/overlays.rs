@@ -1,6 +1,7 @@
 //! Overlays: what they show, what a resize leaves, and what is refused.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,9 +9,10 @@ use qbm_core::backup::{self, BackupOptions};
 use qbm_core::descriptor::{Durability, Format, ImageRef};
 use qbm_core::image::{self, CreateOptions, OpenOptions, OverlayOptions};
 use qbm_core::{
-    Access, Buffer, ByteRange, Directory, Granularity, Host, Image, Persist, Result, Storage, Unmap,
+    Access, Buffer, ByteRange, Directory, Error, Granularity, Host, Image, Persist, Result,
+    Storage, Unmap,
 };
-use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
+use qbm_sim::{Disk, Fault, Kind, Medium, SimDirectory, SimHost, run};
 
 /// The size of a cluster in bytes.
 const CLUSTER: u64 = 1024;
@@ -245,5 +247,30 @@ fn an_image_that_could_not_be_made_leaves_nothing_behind() {
         let mut names = directory.list().await.unwrap();
         names.sort();
         assert_eq!(names, ["base", "i.raw"]);
+    });
+}
+
+/// The new allocation bitmap is durable before anything names it, or gone again.
+#[test]
+fn a_resize_that_cannot_write_its_allocation_bitmap_leaves_no_file_and_can_be_repeated() {
+    let disk = with_base(5000);
+    run(&disk, 20, async {
+        over(&disk, "i", ("base", Format::Raw), None).await.unwrap();
+        let image = open(&disk, "i", Access::Write).await.unwrap();
+        image.flush().await.unwrap();
+        let files = disk.snapshot().names().count();
+        // The old one is written first. Then the new file, and the one that a rotation would put in its place.
+        for (kind, after) in [(Kind::DurableWrite, 1), (Kind::Create, 1)] {
+            let error = ErrorKind::StorageFull;
+            disk.inject(Fault { kind: Some(kind), after, count: 1, error });
+        }
+        let error = image.resize(9000).await.unwrap_err();
+        assert!(matches!(error, Error::BitmapWrite { .. }), "{error}");
+        assert_eq!(disk.injected().errors, 2);
+        assert_eq!(disk.snapshot().names().count(), files, "the new file is gone again");
+        assert_eq!(image.size(), 5000);
+        image.resize(9000).await.unwrap();
+        assert_eq!(runs(&image).await, [(0, 9), (5000, 0)]);
+        image.close().await.unwrap();
     });
 }

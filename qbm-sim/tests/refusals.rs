@@ -174,9 +174,14 @@ fn marks_of_pages_apart_are_durable_together() {
     let opened = run(&disk, 9, open(&disk, Access::Write)).unwrap();
     let image = &opened;
     let mut executor = Executor::new(&[&disk], 1);
+    let calls = disk.calls();
+    executor.spawn("first", async move { write(image, PAGE).await.unwrap() });
+    while disk.calls() == calls {
+        executor.step();
+    }
     // While the first one's page is being written, the marks of the others come together.
-    for offset in [PAGE, 0, 2 * PAGE] {
-        executor.spawn("writer", async move { write(image, offset).await.unwrap() });
+    for offset in [0, 2 * PAGE] {
+        executor.spawn("other", async move { write(image, offset).await.unwrap() });
     }
     executor.finish();
     drop(executor);
@@ -187,4 +192,29 @@ fn marks_of_pages_apart_are_durable_together() {
     let bits = killed.iter().find(|name| name.contains("fine")).unwrap();
     let bytes = left.read(bits).unwrap();
     assert_eq!([0, 4096, 8192].map(|at| bytes[at]), [1; 3]);
+}
+
+/// A flush that begins while another is under way needs a sync of its own, and shares it.
+#[test]
+fn flushes_that_wait_for_one_share_the_next_sync() {
+    let disk = image(SIZE);
+    let opened = run(&disk, 10, open(&disk, Access::Write)).unwrap();
+    let image = &opened;
+    run(&disk, 11, write(image, 0)).unwrap();
+    // The third sync would fail.
+    disk.inject(Fault { kind: Some(Kind::Sync), after: 2, count: 1, error: ErrorKind::Other });
+    let mut executor = Executor::new(&[&disk], 1);
+    let calls = disk.calls();
+    executor.spawn("first", async move { image.flush().await.unwrap() });
+    while disk.calls() == calls {
+        executor.step();
+    }
+    for _ in 0..2 {
+        executor.spawn("later", async move { image.flush().await.unwrap() });
+    }
+    executor.finish();
+    drop(executor);
+    assert_eq!(disk.injected().errors, 0);
+    disk.calm();
+    run(&disk, 12, opened.close()).unwrap();
 }
