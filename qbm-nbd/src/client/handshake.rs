@@ -156,7 +156,13 @@ impl Shaking {
     fn option(&mut self, option: Opt, data: &[u8]) -> io::Result<()> {
         let length = u32::try_from(data.len()).expect("options are short");
         let header = OptionHeader { number: option as u32, length }.encode();
-        self.0.send(&[&header, data])
+        self.0.send(&[&header, data]).map_err(|error| {
+            // A server that hangs up on us in TLS says why, if anybody reads it.
+            match self.0.fill(&mut [0]) {
+                Err(why) if why.kind() == io::ErrorKind::Other => why,
+                _ => error,
+            }
+        })
     }
 
     fn reply(&mut self, option: Opt) -> io::Result<Reply> {
