@@ -28,12 +28,14 @@ pub const MAX_SKIPPED_PAYLOAD: u64 = 64 << 20;
 /// Requests of one connection that are worked on at a time, each by a thread of its own.
 pub const MAX_IN_FLIGHT: usize = 16;
 
-/// Bytes that such a thread keeps for its next request.
-pub const MAX_KEPT: usize = 2 << 20;
+/// Bytes of a request that are worked on at a time, while the server has memory.
+pub const MAX_PIECE: usize = 2 << 20;
 
-/// Bytes of the requests of one connection that are longer than [`MAX_KEPT`], together. With what
-/// the threads keep, a connection has 64 MiB at most, and a hostile one cannot take more.
-pub const MAX_LARGE: usize = 32 << 20;
+/// The same for a server that has none left. Two threads of each connection have that for themselves.
+pub const LEAST_PIECE: usize = 64 << 10;
+
+/// Bytes of the requests of all connections together, beside what each connection has for itself.
+pub const MAX_MEMORY: usize = 256 << 20;
 
 /// Extents of a context in one reply.
 pub const MAX_EXTENTS: usize = 4096;

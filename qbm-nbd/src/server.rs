@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
+use crate::connection::memory::Memory;
 use crate::connection::{Connection, STACK};
 use crate::export::Export;
 use crate::handshake::Handshake;
@@ -41,6 +42,7 @@ pub struct Server {
     registry: Registry,
     statistics: Arc<Statistics>,
     reports: Reports,
+    memory: Memory,
 }
 
 impl Server {
@@ -64,6 +66,7 @@ impl Server {
             limits,
             statistics: Arc::default(),
             reports: Reports(Box::new(report)),
+            memory: Memory::new(),
         };
         for export in exports {
             server.add(export).expect("texts are short, and names differ");
@@ -229,8 +232,8 @@ impl Server {
                 // It was removed before the client could be told so.
                 return;
             }
-            let operator = (&*self.statistics, &self.reports);
-            Connection::new(session, peer, operator).serve();
+            let shared = (&*self.statistics, &self.reports, &self.memory);
+            Connection::new(session, peer, shared).serve();
         }
     }
 }

@@ -43,35 +43,56 @@ fn changed(folder: &Path) -> Vec<u64> {
     granules.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).map(|(g, _)| g).collect()
 }
 
-/// A client that asks for gigabytes, and reads nothing: the server has 64 MiB for it, and no more.
+/// A request of an NBD client: 0 reads, 1 writes.
+fn request(command: u8, length: u64) -> Vec<u8> {
+    let mut bytes = 0x2560_9513_u32.to_be_bytes().to_vec();
+    bytes.extend([0, 0, 0, command]);
+    bytes.extend([0; 16]);
+    bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
+    bytes
+}
+
+/// A client that asks for gigabytes, and reads nothing: a request is worked on in pieces of 2 MiB, 16 at a time.
 #[test]
 fn memory_for_a_client_is_bounded() {
     // For the client that reads nothing, for the one that is served meanwhile, and for the program.
-    const MOST: u64 = 64 * MIB + 32 * MIB + 16 * MIB;
+    const MOST: u64 = 32 * MIB + 32 * MIB + 16 * MIB;
     let folder = folder_with_image(SIZE);
     let folder = folder.path();
     let served = Served::start(folder, &["vm.qbm"]);
     let mut client = connect(folder);
-    let request = |command: u8, length: u64| {
-        let mut bytes = 0x2560_9513_u32.to_be_bytes().to_vec();
-        bytes.extend([0, 0, 0, command]);
-        bytes.extend([0; 16]);
-        bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
-        bytes
-    };
     for length in [32 * MIB, 2 * MIB, 2 * MIB + 1] {
         client.write_all(&request(0, length).repeat(40)).unwrap();
-    }
-    // And one that begins write after write, each with a part of its payload.
-    let mut others: Vec<_> = (0..3).map(|_| connect(folder)).collect();
-    for other in &mut others {
-        other.write_all(&request(1, 32 * MIB)).unwrap();
-        other.write_all(&[1; 1000]).unwrap();
     }
     // Another client is served meanwhile, and sees to it that all of that has been looked at.
     qemu_io(folder, served.uri(), &["write 0 32M", "read 0 32M", "flush"]);
     let peak = served.peak_memory();
     assert!(peak <= MOST, "{peak} bytes");
+    assert!(served.stop().0.success());
+}
+
+/// The same a thousand times, every other one with parts of writes. They would have 32 GiB for their first requests
+/// alone.
+#[test]
+fn memory_for_a_thousand_clients_is_bounded_and_an_honest_one_is_served() {
+    // What the limit says, 128 KiB for each client, and as much for its threads and its sockets.
+    const MOST: u64 = 256 * MIB + 2 * 128 * MIB + 16 * MIB;
+    let folder = folder_with_image(SIZE);
+    let folder = folder.path();
+    let served = Served::start(folder, &["--max-connections", "1001", "vm.qbm"]);
+    let mut clients: Vec<_> = (0..1000).map(|_| connect(folder)).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        if index % 2 == 0 {
+            client.write_all(&request(0, 32 * MIB).repeat(20)).unwrap();
+        } else {
+            client.write_all(&request(1, 32 * MIB)).unwrap();
+            client.write_all(&[1; 100_000]).unwrap();
+        }
+    }
+    qemu_io(folder, served.uri(), &["write -P 5 32M 8M", "read -P 5 32M 8M", "flush"]);
+    let peak = served.peak_memory();
+    assert!(peak <= MOST, "{peak} bytes");
+    drop(clients);
     assert!(served.stop().0.success());
 }
 

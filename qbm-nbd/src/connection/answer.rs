@@ -6,11 +6,11 @@ use qbm_core::zeroes::runs;
 use qbm_core::{Buffer, ByteRange, Persist, Unmap};
 
 use super::Connection;
+use super::memory::Desk;
 use super::outbox::When;
 use super::request::{Incoming, Payload, check};
-use super::room::Desk;
 use crate::disk::{Context, Fault, Pace};
-use crate::limits::{MAX_CACHED, MAX_EXTENTS, MAX_KEPT};
+use crate::limits::{MAX_CACHED, MAX_EXTENTS, MAX_REQUEST};
 use crate::protocol::{
     Command, Data, ErrorCode, Malformed, Replies, Request, Style, command_flag as flag,
 };
@@ -87,9 +87,18 @@ impl Connection<'_> {
         desk: &mut Desk<'_>,
     ) -> Result<(), Failure> {
         let (length, ids, payload) = match payload {
-            Payload::TooLong => {
-                let what = "the payload is longer than the largest block size";
+            Payload::Skipped => {
+                if request.length <= MAX_REQUEST as u64 {
+                    check(request, request.length, self.export, self.style)?;
+                }
+                let what = "the payload is longer than it may be";
                 return Err(Fault::of_client(ErrorCode::Invalid, what).into());
+            }
+            Payload::Written(done) => {
+                done?;
+                self.count_write(request.length);
+                answer.send(&answer.replies.done(), &[])?;
+                return Ok(());
             }
             Payload::Bytes(bytes) if request.command == Command::BlockStatus => {
                 let (length, ids) = status_payload(&bytes).map_err(|_| bad_payload())?;
@@ -110,12 +119,16 @@ impl Connection<'_> {
             }
             _ => {
                 self.change(request, range, payload, desk)?;
-                self.statistics.writes.add(1);
-                self.statistics.bytes_written.add(range.length());
+                self.count_write(range.length());
             }
         }
         answer.send(&answer.replies.done(), &[])?;
         Ok(())
+    }
+
+    fn count_write(&self, length: u64) {
+        self.statistics.writes.add(1);
+        self.statistics.bytes_written.add(length);
     }
 
     /// Writes, zeroes or trims.
@@ -158,26 +171,66 @@ impl Connection<'_> {
             answer.send(&answer.replies.done(), &[])?;
             return Ok(());
         }
-        let length = usize::try_from(range.length()).expect("at most MAX_REQUEST");
-        let buffer = desk.buffer(length);
-        let buffer = self.timed(|disk| disk.read(range.start(), buffer))?;
         self.statistics.reads.add(1);
         self.statistics.bytes_read.add(range.length());
         if answer.replies.style == Style::Simple || request.has(flag::DF) {
-            let head = answer.replies.data(range.start(), length, true);
-            answer.send(&head, &buffer)?;
-        } else {
-            self.send_runs(range.start(), &buffer, answer)?;
+            return self.read_in_one(range, answer, desk);
         }
-        desk.give_back(buffer);
-        Ok(())
+        for_pieces(range, desk, |offset, piece| {
+            let piece = self.timed(|disk| disk.read(offset, piece))?;
+            let last = offset + piece.len() as u64 == range.end();
+            self.send_runs(offset, &piece, last, answer)?;
+            Ok(piece)
+        })
     }
 
-    /// Sends what was read at `offset` as chunks; where it is zero, only that it is.
-    fn send_runs(&self, offset: u64, bytes: &[u8], answer: Answer<'_>) -> io::Result<()> {
+    /// Reads, and sends all of it in one chunk or simple reply, whose head comes before all of it is read.
+    fn read_in_one(
+        &self,
+        range: ByteRange,
+        answer: Answer<'_>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Failure> {
+        let length = usize::try_from(range.length()).expect("at most MAX_REQUEST");
+        let head = answer.replies.data(range.start(), length, true);
+        let mut sending = None;
+        for_pieces(range, desk, |offset, piece| {
+            let read = self.timed(|disk| disk.read(offset, piece));
+            match &mut sending {
+                None => {
+                    let piece = read?;
+                    if piece.len() == length {
+                        answer.send(&head, &piece)?;
+                    } else {
+                        sending = Some(self.outbox.begin(&*self.wire, (&head, &piece))?);
+                    }
+                    Ok(piece)
+                }
+                Some(sending) => {
+                    let piece = read.map_err(|fault| {
+                        // The client waits for data, and cannot be told of anything else.
+                        self.reports.note(self.statistics, &self.export.name, &fault);
+                        io::Error::other(fault)
+                    })?;
+                    sending.go_on(&*self.wire, &piece)?;
+                    Ok(piece)
+                }
+            }
+        })
+    }
+
+    /// Sends what was read at `offset` as chunks; where it is zero, only that it is. `end` if that ends
+    /// the reply.
+    fn send_runs(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        end: bool,
+        answer: Answer<'_>,
+    ) -> io::Result<()> {
         for run in runs(bytes, GRAIN) {
             let start = offset + run.bytes.start as u64;
-            let last = run.bytes.end == bytes.len();
+            let last = end && run.bytes.end == bytes.len();
             if run.zero {
                 let length = u32::try_from(run.bytes.len()).expect("at most MAX_REQUEST");
                 answer.send(&answer.replies.hole(start, length, last), &[])?;
@@ -190,15 +243,9 @@ impl Connection<'_> {
     }
 
     /// Reads ahead, for the page cache of the storage.
-    fn cache(&self, range: ByteRange, desk: &mut Desk<'_>) -> Result<(), Fault> {
+    fn cache(&self, range: ByteRange, desk: &mut Desk<'_>) -> Result<(), Failure> {
         let range = range.clip(range.start().saturating_add(MAX_CACHED));
-        for offset in (range.start()..range.end()).step_by(MAX_KEPT) {
-            let left = range.end() - offset;
-            let length = usize::try_from(left).map_or(MAX_KEPT, |left| left.min(MAX_KEPT));
-            let buffer = self.export.disk.read(offset, desk.buffer(length))?;
-            desk.give_back(buffer);
-        }
-        Ok(())
+        for_pieces(range, desk, |offset, piece| Ok(self.export.disk.read(offset, piece)?))
     }
 
     /// Tells the extents in each context, or in those of `ids` only.
@@ -247,6 +294,23 @@ impl Connection<'_> {
         }
         Ok(named)
     }
+}
+
+/// Does `work` for `range` piece by piece, each as long as there is memory for: it is given an offset and
+/// a buffer, which it gives back.
+fn for_pieces(
+    range: ByteRange,
+    desk: &mut Desk<'_>,
+    mut work: impl FnMut(u64, Buffer) -> Result<Buffer, Failure>,
+) -> Result<(), Failure> {
+    let mut offset = range.start();
+    while offset < range.end() {
+        let left = usize::try_from(range.end() - offset).unwrap_or(usize::MAX);
+        let piece = work(offset, desk.piece(left))?;
+        offset += piece.len() as u64;
+        desk.give_back(piece);
+    }
+    Ok(())
 }
 
 /// The payload of `NBD_CMD_BLOCK_STATUS`: the length that it is about, and ids of contexts.

@@ -3,15 +3,16 @@
 //! # Invariants
 //!
 //! * A thread works on a request only after it has put the receiver down, its payload read: work
-//!   that takes long holds up no other request.
+//!   that takes long holds up no other request. Only a write for which there is no memory is worked on
+//!   as it comes.
 //! * A reply is sent whole, in one piece with its data, and before anybody waits for something else.
 //! * A thread that panics ends its connection: nobody goes on out of step.
 
 mod answer;
+pub(crate) mod memory;
 mod outbox;
 mod pace;
 mod request;
-mod room;
 mod turns;
 
 use std::io;
@@ -21,15 +22,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 use std::time::Instant;
 
+use self::memory::{Desk, Memory};
 use self::outbox::{Outbox, When};
 use self::pace::Pace;
 use self::request::Incoming;
-use self::room::{Desk, Room};
 use self::turns::{Call, Turns};
 use crate::disk::{Context, Disk};
 use crate::export::Export;
 use crate::handshake::Session;
-use crate::limits::MAX_IN_FLIGHT;
+use crate::limits::{LEAST_PIECE, MAX_IN_FLIGHT};
 use crate::peer::Peer;
 use crate::protocol::Style;
 use crate::receiver::{Receiver, Source};
@@ -53,7 +54,7 @@ pub(crate) struct Connection<'s> {
     turns: Turns,
     outbox: Outbox,
     pace: Pace,
-    room: Room,
+    memory: &'s Memory,
     threads: AtomicUsize,
 }
 
@@ -61,7 +62,7 @@ impl<'s> Connection<'s> {
     pub(crate) fn new(
         session: Session<'s>,
         peer: &'s Peer,
-        (statistics, reports): (&'s Statistics, &'s Reports),
+        (statistics, reports, memory): (&'s Statistics, &'s Reports, &'s Memory),
     ) -> Self {
         let Session { export, style, contexts, wire, receiver } = session;
         Self {
@@ -75,7 +76,7 @@ impl<'s> Connection<'s> {
             turns: Turns::new(receiver),
             outbox: Outbox::default(),
             pace: Pace::default(),
-            room: Room::new(),
+            memory,
             threads: AtomicUsize::new(0),
         }
     }
@@ -84,7 +85,7 @@ impl<'s> Connection<'s> {
     pub(crate) fn serve(&self) {
         std::thread::scope(|scope| {
             // The watch of the turns.
-            self.add_thread(scope);
+            self.spawn(scope, || self.work_guarded(scope));
             self.threads.fetch_add(1, Ordering::Relaxed);
             self.work_guarded(scope);
         });
@@ -93,16 +94,36 @@ impl<'s> Connection<'s> {
         self.wire.stop_sending();
     }
 
-    /// Adds a thread, if there may be more. Without it the others do its work.
+    /// Adds a thread beyond the first two, if there is memory for it. Without it the others do its work.
     fn add_thread<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        if self.threads.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
-            self.threads.fetch_sub(1, Ordering::Relaxed);
+        if !self.memory.take(LEAST_PIECE) {
             return;
         }
+        let work = || {
+            self.work_guarded(scope);
+            self.memory.put_back(LEAST_PIECE);
+        };
+        if !self.spawn(scope, work) {
+            self.memory.put_back(LEAST_PIECE);
+        }
+    }
+
+    /// Adds a thread, if there may be more; whether there is one.
+    fn spawn<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() + Send + 'scope,
+    ) -> bool {
+        if self.threads.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
         let thread = Builder::new().name("nbd-request".to_owned()).stack_size(STACK);
-        if thread.spawn_scoped(scope, || self.work_guarded(scope)).is_err() {
+        let spawned = thread.spawn_scoped(scope, work).is_ok();
+        if !spawned {
             self.threads.fetch_sub(1, Ordering::Relaxed);
         }
+        spawned
     }
 
     fn work_guarded<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
@@ -115,7 +136,7 @@ impl<'s> Connection<'s> {
 
     /// Receives and answers, in turns with the other threads.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        let mut desk = Desk::new(&self.room);
+        let mut desk = Desk::new(self.memory);
         while let Some(mut receiver) = self.next_turn() {
             let Ok(Some(incoming)) = self.receive(&mut receiver, &mut desk) else {
                 // The client disconnects, or is gone, or cannot be followed any more. What it has

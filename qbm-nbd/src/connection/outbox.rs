@@ -44,6 +44,21 @@ impl Outbox {
         Self::send_after(held, wire, (head, data), when)
     }
 
+    /// Sends the first part of a reply that goes on. No other reply is sent until that is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wire.
+    pub(crate) fn begin(
+        &self,
+        wire: &dyn Wire,
+        (head, data): (&[u8], &[u8]),
+    ) -> io::Result<Sending<'_>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        send_with(&mut held, wire, (head, data))?;
+        Ok(Sending { _held: held })
+    }
+
     /// Sends what is held back, unless another thread is at it. That one sends all of it, or adds to
     /// it and sees to it before it waits for its turn.
     ///
@@ -70,10 +85,7 @@ impl Outbox {
             held.extend_from_slice(data);
             return Ok(());
         }
-        let parts = &mut [IoSlice::new(&held), IoSlice::new(head), IoSlice::new(data)];
-        let sent = send_all(wire, parts);
-        held.clear();
-        sent
+        send_with(&mut held, wire, (head, data))
     }
 
     /// Sends what is held back.
@@ -83,5 +95,29 @@ impl Outbox {
     /// Those of the wire.
     pub(crate) fn flush(&self, wire: &dyn Wire) -> io::Result<()> {
         self.send(wire, (&[], &[]), When::Now)
+    }
+}
+
+/// Sends all that is `held` back, and more after it.
+fn send_with(held: &mut Vec<u8>, wire: &dyn Wire, (head, data): (&[u8], &[u8])) -> io::Result<()> {
+    let parts = &mut [IoSlice::new(held), IoSlice::new(head), IoSlice::new(data)];
+    let sent = send_all(wire, parts);
+    held.clear();
+    sent
+}
+
+/// A reply that goes on.
+pub(crate) struct Sending<'o> {
+    _held: MutexGuard<'o, Vec<u8>>,
+}
+
+impl Sending<'_> {
+    /// Sends more of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wire.
+    pub(crate) fn go_on(&mut self, wire: &dyn Wire, data: &[u8]) -> io::Result<()> {
+        send_all(wire, &mut [IoSlice::new(data)])
     }
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use qbm_core::{Access, Buffer, ByteRange};
+use qbm_core::{Access, Buffer, ByteRange, Persist};
 
 use super::Connection;
-use super::room::Desk;
+use super::memory::Desk;
 use crate::disk::Fault;
 use crate::export::Export;
-use crate::limits::{MAX_REQUEST, MAX_SKIPPED_PAYLOAD};
+use crate::limits::{LEAST_PIECE, MAX_REQUEST, MAX_SKIPPED_PAYLOAD};
 use crate::protocol::{Command, ErrorCode, Request, Style, command_flag as flag};
 use crate::receiver::Receiver;
 
@@ -30,8 +30,10 @@ pub(crate) struct Incoming {
 pub(crate) enum Payload {
     None,
     Bytes(Buffer),
-    /// More than is taken; it was skipped.
-    TooLong,
+    /// It was written as it came, since there is no memory for all of it.
+    Written(Result<(), Fault>),
+    /// It was skipped: it is more than is taken, or the request cannot be.
+    Skipped,
 }
 
 impl Connection<'_> {
@@ -55,18 +57,59 @@ impl Connection<'_> {
         let length = request.payload_length(style);
         let payload = match usize::try_from(length) {
             Ok(0) => Payload::None,
-            Ok(length) if length <= MAX_REQUEST => {
-                let mut buffer = desk.buffer(length);
-                receiver.fill(self, &mut buffer)?;
-                Payload::Bytes(buffer)
+            Ok(length) if length <= self.most_payload(&request) => {
+                let mut buffer = desk.piece(length);
+                if buffer.len() == length {
+                    receiver.fill(self, &mut buffer)?;
+                    Payload::Bytes(buffer)
+                } else {
+                    desk.give_back(buffer);
+                    Payload::Written(self.write_as_it_comes(&request, receiver, desk)?)
+                }
             }
             _ if length <= MAX_SKIPPED_PAYLOAD => {
                 receiver.skip(self, length)?;
-                Payload::TooLong
+                Payload::Skipped
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some(Incoming { request, payload }))
+    }
+
+    /// Bytes of a payload of `request` that are looked at.
+    fn most_payload(&self, request: &Request) -> usize {
+        match request.command {
+            Command::Write if check(request, request.length, self.export, self.style).is_ok() => {
+                MAX_REQUEST
+            }
+            Command::Write => 0,
+            _ => LEAST_PIECE,
+        }
+    }
+
+    /// Writes the payload of `request`, which can be, piece by piece.
+    fn write_as_it_comes(
+        &self,
+        request: &Request,
+        receiver: &mut Receiver,
+        desk: &mut Desk<'_>,
+    ) -> io::Result<Result<(), Fault>> {
+        let persist = if request.has(flag::FUA) { Persist::Now } else { Persist::Later };
+        let mut range = ByteRange::new(request.offset, request.length);
+        while !range.is_empty() {
+            let mut piece = desk.piece(usize::try_from(range.length()).unwrap_or(usize::MAX));
+            receiver.fill(self, &mut piece)?;
+            let (offset, length) = (range.start(), piece.len() as u64);
+            range = ByteRange::new(offset + length, range.length() - length);
+            match self.timed(|disk| disk.write(offset, piece, persist)) {
+                Ok(piece) => desk.give_back(piece),
+                Err(fault) => {
+                    receiver.skip(self, range.length())?;
+                    return Ok(Err(fault));
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use qbm_nbd::Limits;
 use qbm_nbd::limits::{
-    MAX_CACHED, MAX_EXTENTS, MAX_OPTION, MAX_OPTIONS, MAX_REPORTS, MAX_REQUEST, MAX_SKIPPED_OPTION,
-    MAX_SKIPPED_PAYLOAD,
+    MAX_CACHED, MAX_EXTENTS, MAX_OPTION, MAX_OPTIONS, MAX_PIECE, MAX_REPORTS, MAX_REQUEST,
+    MAX_SKIPPED_OPTION, MAX_SKIPPED_PAYLOAD,
 };
 
 use super::client::{
-    Ask, Client, EINVAL, EIO, cmd, export_request, meta_request, opt, option_header, rep, string,
+    Ask, Client, DONE, EINVAL, EIO, OFFSET_DATA, OFFSET_HOLE, cmd, export_request, flag,
+    meta_request, opt, option_header, rep, string,
 };
 use super::memory::{BROKEN, MemoryDisk, SIZE, served};
 
@@ -127,6 +128,31 @@ fn a_request_that_is_too_long_is_refused_and_the_next_understood() {
     assert_eq!(disk.contents(SIZE / 2, 1), [0], "nothing of it was written");
     assert_eq!(client.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0);
     client.send(&Ask::new(cmd::WRITE, 0, MAX_SKIPPED_PAYLOAD + 1).compact());
+    client.hung_up();
+}
+
+/// What is longer than a piece is read and written piece by piece, of which a later one may fail.
+#[test]
+fn a_request_of_several_pieces_fails_where_one_does() {
+    let (disk, server) = served();
+    let ask = |command| Ask::new(command, BROKEN - MAX_PIECE as u64, MAX_PIECE as u64 + 8);
+    let mut client = Client::structured(&server, &[]);
+    client.send(&ask(cmd::READ).compact());
+    let chunk = client.chunk();
+    assert_eq!((chunk.flags, chunk.kind), (0, OFFSET_HOLE));
+    assert_eq!(client.chunk().error(), EIO);
+    client.send(&[ask(cmd::WRITE).compact(), vec![6; MAX_PIECE + 8]].concat());
+    assert_eq!(client.chunk().error(), EIO);
+    assert_eq!(disk.contents(BROKEN - 1, 2), [6, 0]);
+    client.send(&ask(cmd::READ).flags(flag::DF).compact());
+    // All is promised before it is known that some of it cannot be had: nothing but the end is left then.
+    assert_eq!((client.u32(), client.u16(), client.u16()), (0x668e_33ef, DONE, OFFSET_DATA));
+    assert_eq!((client.u64(), client.u32() as usize), (ask(cmd::READ).cookie, MAX_PIECE + 16));
+    client.take(8 + MAX_PIECE);
+    client.hung_up();
+    let mut client = Client::simple(&server);
+    assert_eq!(client.ask(&ask(cmd::READ)), 0);
+    assert!(client.take(MAX_PIECE) == vec![6; MAX_PIECE]);
     client.hung_up();
 }
 

@@ -32,8 +32,8 @@ use crate::remote;
 /// hands over are served too. Without --tls-certificates there is no encryption, and whoever can connect
 /// can read and write the disk.
 ///
-/// A client has 10 s for its handshake, requests of at most 32 MiB, 16 of them in flight, and 64 MiB
-/// of memory for them.
+/// A client has 10 s for its handshake, and requests of at most 32 MiB, 16 of them in flight; all clients
+/// together have 256 MiB of memory for them, and go on more slowly without.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
