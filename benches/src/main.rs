@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if wanted("marks") {
         for (place, folder) in places {
-            rows.push(marks::warm(place, folder)?);
+            rows.extend(marks::warm(place, folder)?);
         }
         rows.push(marks::cold(disk.path())?);
     }

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::ensure;
 use benches::counted::CountedDirectory;
-use benches::{compare, time};
+use benches::{Comparison, compare, time};
 use futures_executor::block_on;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
@@ -26,8 +27,8 @@ fn plain(folder: &Path) -> anyhow::Result<StdDirectory> {
     Ok(StdDirectory::open(folder, GatePolicy::closed())?)
 }
 
-/// An image with a bitmap in `directory`.
-fn tracked<D: Directory + Clone>(directory: &D) -> anyhow::Result<Image<D>> {
+/// An image without a bitmap in `directory`.
+fn untracked<D: Directory + Clone>(directory: &D) -> anyhow::Result<Image<D>> {
     let host: Arc<dyn Host> = Arc::new(StdHost);
     let options = CreateOptions {
         file: DATA.to_owned(),
@@ -38,15 +39,20 @@ fn tracked<D: Directory + Clone>(directory: &D) -> anyhow::Result<Image<D>> {
     block_on(async {
         image::create(directory, "marks.qbm", options, &*host).await?;
         let options = OpenOptions::new(Access::Write);
-        let image = Image::open(directory.clone(), "marks.qbm", options, host).await?;
-        let add = BitmapAction::Add {
-            name: "bench".to_owned(),
-            granularity: Granularity::DEFAULT,
-            disabled: false,
-        };
-        image.transaction(&[add]).await?;
-        Ok(image)
+        Ok(Image::open(directory.clone(), "marks.qbm", options, host).await?)
     })
+}
+
+/// An image with a bitmap in `directory`.
+fn tracked<D: Directory + Clone>(directory: &D) -> anyhow::Result<Image<D>> {
+    let image = untracked(directory)?;
+    let add = BitmapAction::Add {
+        name: "bench".to_owned(),
+        granularity: Granularity::DEFAULT,
+        disabled: false,
+    };
+    block_on(image.transaction(&[add]))?;
+    Ok(image)
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {
@@ -56,47 +62,72 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 4 KiB writes to marked granules, beside the same writes without tracking.
-pub(crate) fn warm(place: &str, folder: &Path) -> anyhow::Result<Row> {
+/// 4 KiB writes to marked granules, beside the same writes to an image without a bitmap, and to a file
+/// without an image.
+pub(crate) fn warm(place: &str, folder: &Path) -> anyhow::Result<[Row; 2]> {
     count_warm(folder)?;
-    let image = tracked(&plain(folder)?)?;
-    // Every granule is marked, and every block of both files is there.
+    let folders = ["tracked", "untracked"].map(|name| folder.join(name));
+    for folder in &folders {
+        std::fs::create_dir(folder)?;
+    }
+    let image = tracked(&plain(&folders[0])?)?;
+    let without = untracked(&plain(&folders[1])?)?;
     let path = folder.join("plain");
     std::fs::File::create(&path)?.set_len(SIZE)?;
-    let untracked = StdFile::open_operator(&path, Access::Write)?;
+    let file = StdFile::open_operator(&path, Access::Write)?;
+    // Every granule is marked, and every block of each file is there.
     for offset in (0..SIZE).step_by(1 << 20) {
         let buffer = block_on(image.write(offset, Buffer::zeroed(1 << 20), Persist::Later))?;
-        block_on(untracked.write_at(offset, buffer, Persist::Later))?;
+        let buffer = block_on(without.write(offset, buffer, Persist::Later))?;
+        block_on(file.write_at(offset, buffer, Persist::Later))?;
     }
-    let block = usize::try_from(BLOCK)?;
-    let (mut our_offsets, mut their_offsets) = (offsets(), offsets());
-    let ours = || {
-        time(|| {
-            let mut buffer = Buffer::zeroed(block);
-            for offset in our_offsets.by_ref().take(WRITES) {
-                buffer = block_on(image.write(offset, buffer, Persist::Later))?;
-            }
-            Ok(())
-        })
-    };
-    let theirs = || {
-        time(|| {
-            let mut buffer = Buffer::zeroed(block);
-            for offset in their_offsets.by_ref().take(WRITES) {
-                buffer = block_on(untracked.write_at(offset, buffer, Persist::Later))?;
-            }
-            Ok(())
-        })
-    };
-    let comparison = compare(ROUNDS, ours, theirs)?;
+    let beside_image = compare(ROUNDS, writes(&image)?, writes(&without)?)?;
+    let plain_writes = round(|offset, buffer| file.write_at(offset, buffer, Persist::Later))?;
+    let beside_file = compare(ROUNDS, writes(&image)?, plain_writes)?;
     block_on(image.close())?;
+    block_on(without.close())?;
+    for folder in &folders {
+        std::fs::remove_dir_all(folder)?;
+    }
     remove(folder)?;
-    Ok(Row {
+    let row = |rival: &str, compared: &Comparison, goal| Row {
         what: format!("{WRITES} writes of 4 KiB to marked granules, {place}"),
-        ours: comparison.ours.to_string(),
-        rival: format!("untracked: {}", comparison.theirs),
-        figure: format!("{:.3} times; 0 more calls", comparison.ratio),
-        goal: "1.02; 0 more calls",
+        ours: compared.ours.to_string(),
+        rival: format!("{rival}: {}", compared.theirs),
+        figure: format!("{:.3} times; 0 more calls", compared.ratio),
+        goal,
+    };
+    Ok([
+        row("an image without a bitmap", &beside_image, "1.02; 0 more calls"),
+        row("a file", &beside_file, "1.02; 0 more calls"),
+    ])
+}
+
+/// Rounds of writes to `image`.
+fn writes<D: Directory>(
+    image: &Image<D>,
+) -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
+    round(|offset, buffer| image.write(offset, buffer, Persist::Later))
+}
+
+/// Rounds of [`WRITES`] writes, which go on where the last one ended.
+fn round<F, E>(
+    write: impl Fn(u64, Buffer) -> F,
+) -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>>
+where
+    F: Future<Output = Result<Buffer, E>>,
+    anyhow::Error: From<E>,
+{
+    let block = usize::try_from(BLOCK)?;
+    let mut offsets = offsets();
+    Ok(move || {
+        time(|| {
+            let mut buffer = Buffer::zeroed(block);
+            for offset in offsets.by_ref().take(WRITES) {
+                buffer = block_on(write(offset, buffer))?;
+            }
+            Ok(())
+        })
     })
 }
 
