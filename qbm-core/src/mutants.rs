@@ -136,7 +136,7 @@ mutants! {
         PlanBeforeTurn,
         /// Whoever reads a point asks what has been copied before he looks at the disk.
         CopiedBeforeLook,
-        /// A live point does not wait for the writes that do not know of it.
+        /// A point does not wait for the writes that do not know of it.
         PointUndrained,
         /// A disk that is to shrink has its old size for writes until those under way are over.
         SizeAfterDrain,

@@ -1,12 +1,13 @@
 //! What an image says a bitmap marks of a range, while one segment records and while two do.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use qbm_core::descriptor::Durability;
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
-use qbm_core::{Access, Buffer, ByteRange, Error, Granularity, Id, Image, Persist};
-use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
+use qbm_core::image::{self, BitmapAction, CreateOptions, Fleece, FrozenPoint, OpenOptions};
+use qbm_core::{Access, Buffer, ByteRange, Directory, Error, Granularity, Id, Image, Persist};
+use qbm_sim::{Disk, Executor, Medium, SimDirectory, SimFile, SimHost, run};
 
 const SIZE: u64 = 10_000;
 
@@ -23,10 +24,12 @@ async fn image(disk: &Disk) -> Image<SimDirectory> {
     let host = Arc::new(SimHost::new(8));
     let options = OpenOptions::new(Access::Write);
     let image = Image::open(directory, "i.qbm", options, host).await.unwrap();
-    let add =
-        BitmapAction::Add { name: "b".to_owned(), granularity: Granularity::MIN, disabled: false };
-    image.transaction(&[add]).await.unwrap();
+    image.transaction(&[add("b")]).await.unwrap();
     image
+}
+
+fn add(name: &str) -> BitmapAction {
+    BitmapAction::Add { name: name.to_owned(), granularity: Granularity::MIN, disabled: false }
 }
 
 async fn write(image: &Image<SimDirectory>, offset: u64, length: usize) {
@@ -73,6 +76,54 @@ fn extents_are_those_of_all_segments_together() {
         assert_eq!(extents(&image, 0, SIZE).await, expected);
         drop(point);
     });
+}
+
+/// Found by the kill rig: a write under way marked what a backup had begun to copy by, and so the backup
+/// stored a mark for a granule that it had not copied.
+#[test]
+fn marks_of_a_point_that_has_been_taken_change_no_more() {
+    let busy = (0..100).filter(|seed| a_point_is_taken_beside_writes(*seed)).count();
+    assert!(busy > 50, "only {busy} points were taken while a write was under way");
+}
+
+/// Returns whether a write was under way when the point had been taken.
+fn a_point_is_taken_beside_writes(seed: u64) -> bool {
+    let disk = Disk::new(Medium::new(), seed);
+    let (image, _live) = run(&disk, seed, async {
+        let image = image(&disk).await;
+        // What a live point of another bitmap needs is copied before a write marks anything.
+        image.transaction(&[add("other")]).await.unwrap();
+        let file = SimDirectory::new(&disk).create("fleece").await.unwrap();
+        let fleece = Arc::new(Fleece::new(file, u64::MAX));
+        let live = image.begin_live_point("other", Id(2), fleece).await.unwrap();
+        (image, live)
+    });
+    let marks = |point: &FrozenPoint<SimFile>| {
+        point.view().marked_extents(ByteRange::new(0, SIZE), usize::MAX)
+    };
+    let (mut point, under_way, busy) = (None, Cell::new(0), Cell::new(false));
+    let mut executor = Executor::new(&[&disk], seed);
+    for writer in 0..3 {
+        let (image, under_way) = (&image, &under_way);
+        executor.spawn("writer", async move {
+            for turn in 0..6 {
+                under_way.update(|count| count + 1);
+                write(image, (3 * turn + writer) * 512, 1).await;
+                under_way.update(|count| count - 1);
+            }
+        });
+    }
+    executor.spawn("point", async {
+        let taken = image.begin_point("b", Id(1)).await.unwrap();
+        let then = marks(&taken);
+        busy.set(under_way.get() > 0);
+        point = Some((taken, then));
+    });
+    executor.finish();
+    drop(executor);
+    let (point, then) = point.unwrap();
+    assert_eq!(marks(&point), then, "seed {seed}");
+    busy.get()
 }
 
 #[test]

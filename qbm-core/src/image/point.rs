@@ -152,8 +152,9 @@ impl<F: Storage> FrozenPoint<F> {
 impl<D: Directory> Image<D> {
     /// Takes the point `point` of the bitmap `name`: from here on a successor records.
     ///
-    /// All writes that have returned are in the point, and are durable. What is written from now on
-    /// may be seen in it: it is the disk of an instant only if nobody writes.
+    /// All writes that have returned are in the point, and are durable. Its marks change no more, but
+    /// what is written from now on may be seen in it: it is the disk of an instant only if nobody
+    /// writes.
     ///
     /// # Errors
     ///
@@ -212,12 +213,10 @@ impl<D: Directory> Image<D> {
         let others: Vec<_> = frozen[1..].iter().map(|held| Arc::clone(&held.segment)).collect();
         let view = PointView { size, segment, shield };
         let frozen = FrozenPoint { bitmap: name.to_owned(), point, parent, doubt, view };
-        if frozen.view.shield.is_some() {
-            // Writes that do not know the shield still mark the old segments, and write over what
-            // nobody has copied. After them the point changes no more.
-            if mutants::without(Mutant::PointUndrained) {
-                self.gate.drain(self.data()).await;
-            }
+        if mutants::without(Mutant::PointUndrained) {
+            // Writes that began before the descriptor named the point mark the old segments too, and
+            // do not know its shield. After them neither the marks nor a live point change any more.
+            self.gate.drain(self.data()).await;
         }
         others.iter().for_each(|other| frozen.bits().union(&other.wanted));
         control.free(name)?.busy = Some(point);

@@ -17,8 +17,9 @@ fn a_write_is_in_the_point_in_time_or_marked_after_it() {
         Mutant::NoDataFlush,
         Mutant::NoDrain,
         Mutant::RecordingBeforeTicket,
+        Mutant::PointUndrained,
     ];
-    Model { preemptions: Some(4), floor: 13_000, planted }.explore(|| {
+    Model { preemptions: Some(4), floor: 11_000, planted }.explore(|| {
         let data = data(File::new);
         let disk = Disk::new(&data);
         let image = disk.open();
@@ -32,6 +33,7 @@ fn a_write_is_in_the_point_in_time_or_marked_after_it() {
         assert!(marked || !written, "the backup would leave a write out");
         join([writer]);
         assert_eq!(data.now()[0], 1, "the write has happened");
+        assert_eq!(marked, point.bits().get(0), "a mark came to a point that had been taken");
         block_on(image.settle_point(point, Outcome::Stored)).expect("a sound medium");
         let marked_since = disk.marks_after_power_cut()[0].1 == 1;
         assert!(written || marked_since, "the next backup would leave a write out");
