@@ -90,7 +90,12 @@ fn an_undamaged_bitmap_is_not_doubted() {
 #[test]
 fn a_bitmap_that_is_too_short_counts_as_marked_where_it_ends() {
     // One byte stands for granules 40,000 to 40,002; granule 1 is still there.
-    damaged_bitmap(|bytes| bytes.truncate(5000), Doubt::SegmentTooShort, 4);
+    let mut medium = image();
+    medium.remove(&seal_file(&medium));
+    medium.corrupt(&bitmap_file(&medium), |bytes| bytes.truncate(5000));
+    assert_eq!(opened(&medium, Access::Read), (Some(Doubt::SegmentTooShort), 4));
+    // By its seal, all of the page that was cut is not what it was.
+    damaged_bitmap(|bytes| bytes.truncate(5000), Doubt::SegmentTooShort, 1 + GRANULES - 32_768);
     damaged_bitmap(Vec::clear, Doubt::SegmentTooShort, GRANULES);
 }
 
@@ -235,4 +240,76 @@ fn a_closed_image_is_plain_version_1() {
     let mut bits = vec![0; 5001];
     (bits[0], bits[5000]) = (1 << 1, 1);
     assert!(medium.read(&bitmap_file(&medium)).unwrap() == bits);
+}
+
+fn seal_file(medium: &Medium) -> String {
+    medium.names().find(|name| name.ends_with(".seal")).unwrap().to_owned()
+}
+
+#[test]
+fn a_bit_that_rotted_in_a_bitmap_marks_its_page() {
+    // The mark of granule 1 is gone, and one of granule 32,800 came.
+    damaged_bitmap(|bytes| bytes[0] = 0, Doubt::SegmentDamaged, 32_769);
+    damaged_bitmap(|bytes| bytes[4100] |= 1, Doubt::SegmentDamaged, 1 + GRANULES - 32_768);
+}
+
+#[test]
+fn a_damaged_seal_makes_the_bitmap_doubtful_and_one_that_is_gone_is_none() {
+    let sealed = image();
+    let name = seal_file(&sealed);
+    let length = sealed.read(&name).unwrap().len();
+    let damaged = |what: &str, damage: &dyn Fn(&mut Medium)| {
+        let mut medium = sealed.clone();
+        damage(&mut medium);
+        assert_eq!(opened(&medium, Access::Read), (Some(Doubt::SealDamaged), GRANULES), "{what}");
+        assert_eq!(opened(&medium, Access::Write), (Some(Doubt::SealDamaged), GRANULES), "{what}");
+    };
+    for place in 0..length {
+        damaged("a bit", &|medium| medium.corrupt(&name, |seal| seal[place] ^= 1 << (place % 8)));
+        damaged("cut", &|medium| medium.corrupt(&name, |seal| seal.truncate(place)));
+        damaged("torn", &|medium| medium.corrupt(&name, |seal| seal[place..].fill(0)));
+    }
+    damaged("unreadable", &|medium| medium.make_unreadable(&name, 0, 1));
+    damaged("longer", &|medium| medium.corrupt(&name, |seal| seal.extend([0; 4])));
+    let mut medium = sealed.clone();
+    medium.remove(&name);
+    assert_eq!(opened(&medium, Access::Read), (None, 2), "without it the bitmap is plain");
+}
+
+#[test]
+fn the_seal_of_another_file_or_state_does_not_fit() {
+    let sealed = image();
+    let bits = bitmap_file(&sealed);
+    let edit = |medium: &mut Medium, from: &str, to: &str| {
+        medium.corrupt("i.qbm", |text| {
+            let changed = String::from_utf8(text.clone()).unwrap().replace(from, to);
+            assert_ne!(changed.as_bytes(), text, "{from}");
+            *text = changed.into();
+        });
+    };
+    let mut medium = sealed.clone();
+    edit(&mut medium, &bits, "another.bits");
+    medium.put("another.bits", medium.read(&bits).unwrap().to_vec());
+    assert_eq!(opened(&medium, Access::Read), (Some(Doubt::SealDamaged), GRANULES));
+    let mut medium = sealed.clone();
+    edit(&mut medium, "generation\": 1", "generation\": 2");
+    assert_eq!(opened(&medium, Access::Read), (Some(Doubt::SealDamaged), GRANULES));
+    // The descriptor itself says that it is one of before, as after an open by a program that knows
+    // no seals.
+    let mut medium = sealed;
+    edit(&mut medium, "ext-soft-generation\": 1", "ext-soft-generation\": 2");
+    medium.corrupt(&bits, |bytes| bytes[0] = 0);
+    assert_eq!(opened(&medium, Access::Read), (None, 1));
+}
+
+#[test]
+fn a_seal_goes_with_the_next_open_and_comes_with_the_next_close() {
+    let sealed = image();
+    let disk = Disk::new(sealed.clone(), 3);
+    run(&disk, 3, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        assert!(!disk.snapshot().names().any(|name| name.ends_with(".seal")));
+        image.close().await.unwrap();
+    });
+    assert_ne!(seal_file(&disk.snapshot()), seal_file(&sealed));
 }

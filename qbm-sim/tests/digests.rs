@@ -129,7 +129,7 @@ fn the_file_of_digests_begins_as_the_specification_says() {
     let medium = scene.target.snapshot();
     let digests = medium.read(&scene.file("0.", ".digests")).unwrap();
     assert_eq!(digests.len(), 256);
-    assert_eq!(digests[..32], dump(1));
+    assert_eq!(digests[..32], dump(2));
     assert!(digests[32..].iter().all(|byte| *byte == 0), "the rest is zeroes");
     let digests = medium.read(&scene.file("1.", ".digests")).unwrap();
     let stored: Vec<usize> = (0..16).filter(|i| digests[16 * i..][..16] != [0; 16]).collect();
@@ -176,8 +176,15 @@ fn damaged_digests_are_not_taken_for_a_damaged_point() {
 fn a_mark_that_an_allocation_bitmap_lost_is_found() {
     let scene = Scene::new(Granularity::DEFAULT);
     let bits = scene.file("1.", ".bits");
-    let found = scene.finding("1", |medium| medium.corrupt(&bits, |bytes| bytes[0] = 0));
-    assert!(matches!(found, Some(Finding::Damaged { .. })), "{found:?}");
+    let lose = |medium: &mut Medium| medium.corrupt(&bits, |bytes| bytes[0] = 0);
+    let found = scene.finding("1", lose);
+    assert!(matches!(found, Some(Finding::Unusable(_))), "by its seal: {found:?}");
+    let seal = scene.file("1.", ".seal");
+    let found = scene.finding("1", |medium| {
+        medium.remove(&seal);
+        lose(medium);
+    });
+    assert!(matches!(found, Some(Finding::Damaged { .. })), "by its digests: {found:?}");
 }
 
 #[test]

@@ -260,7 +260,8 @@ mod told {
             }
             failed += 1;
         }
-        assert!(told >= 5 && told * 2 > failed, "{told} of {failed}");
+        // A seal that cannot be written is left out, and nothing is told of it.
+        assert!(told >= 10 && told * 2 >= failed, "{told} of {failed}");
     }
 }
 

@@ -71,12 +71,14 @@ pub(crate) fn damage(medium: &mut Medium, input: &mut Input<'_>, names: &[&str])
     }
 }
 
-fn resized(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
+/// The same bytes cut, or with zeroes after them.
+pub(crate) fn resized(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
     bytes.resize(usize::try_from(input.at_most(MAX_BYTES)).expect("it is small"), 0);
     bytes
 }
 
-fn overwritten(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
+/// The same bytes but for a few.
+pub(crate) fn overwritten(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
     let at = usize::try_from(input.at_most(bytes.len() as u64)).expect("a place in it");
     let length = usize::from(input.byte().unwrap_or(0) % 8);
     for (old, new) in bytes[at..].iter_mut().zip(input.take(length)) {

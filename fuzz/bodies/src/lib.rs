@@ -15,6 +15,7 @@ mod operations;
 mod points;
 mod qmp;
 mod recovery;
+mod seal;
 mod segment;
 
 pub use bits::bits;
@@ -26,6 +27,7 @@ pub use operations::operations;
 pub use points::points;
 pub use qmp::qmp;
 pub use recovery::recovery;
+pub use seal::seal;
 pub use segment::segment;
 
 /// Checks something of the bytes.
@@ -44,5 +46,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("points", points),
     ("qmp", qmp),
     ("recovery", recovery),
+    ("seal", seal),
     ("segment", segment),
 ];

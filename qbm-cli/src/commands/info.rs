@@ -8,6 +8,7 @@ use clap::Args;
 use futures_executor::block_on;
 use qbm_core::Access;
 use qbm_core::descriptor::{Bitmap, BitmapKind, Descriptor, Durability, Format};
+use qbm_core::image::BitmapInfo;
 use serde_json::{Value, json};
 
 use super::behind;
@@ -22,7 +23,7 @@ use crate::output::{self, Output};
 pub struct InfoArgs {
     #[command(flatten)]
     image: ImageArgs,
-    /// Also open the bitmaps, and count their marks
+    /// Also open the bitmaps: count their marks, and see which are doubtful
     #[arg(long)]
     marks: bool,
     /// Show the images behind it too, each after the one that shows it
@@ -49,8 +50,8 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         // A descriptor of another program: its data image says.
         None => args.image.open(Access::Read, true)?.size(),
     };
-    let marks = if args.marks { count(&args.image)? } else { Vec::new() };
-    let mut chain = vec![describe(&args.image.image, &descriptor, size, &marks)];
+    let opened = if args.marks { opened(&args.image)? } else { Vec::new() };
+    let mut chain = vec![describe(&args.image.image, &descriptor, size, &opened)];
     if args.backing_chain {
         chain.extend(behind::facts(&args.image, &descriptor)?);
     }
@@ -69,14 +70,15 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The marked bytes of each dirty bitmap.
-fn count(image: &ImageArgs) -> anyhow::Result<Vec<(String, u64)>> {
+/// The dirty bitmaps as an open image has them, with what is doubtful, and the bytes that each marks.
+fn opened(image: &ImageArgs) -> anyhow::Result<Vec<(BitmapInfo, u64)>> {
     let image = image.open(Access::Read, true)?;
-    let bitmaps = block_on(image.bitmaps());
-    let bytes = |marked: u64, granularity: u64| (marked * granularity).min(image.size());
+    let bitmaps = block_on(image.bitmaps()).into_iter();
     Ok(bitmaps
-        .into_iter()
-        .map(|bitmap| (bitmap.name, bytes(bitmap.marked, bitmap.granularity.bytes())))
+        .map(|bitmap| {
+            let bytes = bitmap.marked * bitmap.granularity.bytes();
+            (bitmap, bytes.min(image.size()))
+        })
         .collect())
 }
 
@@ -85,13 +87,16 @@ pub(super) fn describe(
     path: &Path,
     descriptor: &Descriptor,
     size: u64,
-    marks: &[(String, u64)],
+    opened: &[(BitmapInfo, u64)],
 ) -> Value {
     let bitmaps: Vec<Value> = descriptor
         .bitmaps
         .iter()
         .filter(|bitmap| bitmap.kind == BitmapKind::Dirty)
-        .map(|bitmap| bitmap_facts(bitmap, descriptor.in_use.is_some(), marks))
+        .map(|bitmap| {
+            let opened = opened.iter().find(|(opened, _)| opened.name == bitmap.name);
+            bitmap_facts(descriptor, bitmap, opened)
+        })
         .collect();
     let mut data = json!({
         "data-file": descriptor.image.file,
@@ -142,9 +147,14 @@ pub(super) fn describe(
     info
 }
 
-fn bitmap_facts(bitmap: &Bitmap, in_use: bool, marks: &[(String, u64)]) -> Value {
+/// The facts of a bitmap, and of it as an open image has it.
+fn bitmap_facts(
+    descriptor: &Descriptor,
+    bitmap: &Bitmap,
+    opened: Option<&(BitmapInfo, u64)>,
+) -> Value {
     let mut flags = Vec::new();
-    if in_use {
+    if descriptor.in_use.is_some() {
         flags.push("in-use");
     }
     if !bitmap.disabled {
@@ -156,11 +166,14 @@ fn bitmap_facts(bitmap: &Bitmap, in_use: bool, marks: &[(String, u64)]) -> Value
         "flags": flags,
         "persistent": true,
     });
-    if let Some((_, count)) = marks.iter().find(|(name, _)| *name == bitmap.name) {
+    if let Some((_, count)) = opened {
         facts["count"] = json!(count);
     }
-    if let Some(doubt) = bitmap.doubt {
+    if let Some(doubt) = opened.map_or(bitmap.doubt, |(opened, _)| opened.doubt) {
         facts["doubt"] = json!({ "code": doubt.code(), "reason": doubt.sentence() });
+    }
+    if let Some(seal) = descriptor.seal_of(bitmap) {
+        facts["seal"] = json!(seal);
     }
     let points: Vec<_> = bitmap
         .segments
@@ -272,10 +285,11 @@ fn print_bitmap(bitmap: &Value) {
     let granularity = bitmap["granularity"].as_u64().unwrap_or(0);
     let enabled = bitmap["flags"].as_array().is_some_and(|flags| flags.contains(&json!("auto")));
     let state = if enabled { "recording" } else { "disabled" };
+    let sealed = if bitmap["seal"].is_null() { "" } else { ", sealed" };
     let count = bitmap["count"].as_u64();
     let count = count.map_or(String::new(), |count| format!(", {} marked", output::bytes(count)));
     println!(
-        "bitmap: {}, granularity {}, {state}{count}",
+        "bitmap: {}, granularity {}, {state}{sealed}{count}",
         text(&bitmap["name"]),
         output::bytes(granularity)
     );

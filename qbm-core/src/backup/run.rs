@@ -9,9 +9,9 @@ use super::points::{DESCRIPTOR_SUFFIX, Points, points};
 use crate::bits::Bits;
 use crate::chain::MAX_LAYERS;
 use crate::descriptor::{
-    Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SegmentRef,
+    Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SealRef, SegmentRef,
 };
-use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, Fleece, FrozenPoint, Outcome};
+use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, Fleece, FrozenPoint, Outcome, seal};
 use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
 
 /// How a backup is made.
@@ -257,8 +257,9 @@ fn selection(kind: Kind, granularity: Granularity, bits: &Bits, size: u64) -> Se
 /// The names of a point's files.
 struct Files {
     raw: String,
-    /// The allocation bitmap, if it has one.
+    /// The allocation bitmap and its seal, if it has one.
     bits: String,
+    seal: String,
     digests: String,
 }
 
@@ -284,6 +285,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let files = Files {
             raw,
             bits: format!("{descriptor}.{ALLOCATION}.{}.bits", self.host.fresh_id()),
+            seal: format!("{descriptor}.{ALLOCATION}.{}.seal", self.host.fresh_id()),
             digests: format!("{descriptor}.{}.digests", self.host.fresh_id()),
         };
         let written = self.write_files(&files, &data, report, progress).await;
@@ -292,7 +294,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
             Err(error) => Err(error),
         };
         if named.is_err() {
-            for file in [files.raw, files.bits, files.digests] {
+            for file in [files.raw, files.bits, files.seal, files.digests] {
                 // Best effort: nothing names them.
                 let _removed = self.target.remove(&file).await;
             }
@@ -325,6 +327,8 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
             let file = self.target.create(&files.bits).await.map_err(io("create"))?;
             contents::write_bits(&file, allocation).await.map_err(io("write"))?;
             file.sync().await.map_err(io("sync"))?;
+            let seal = seal::contents(&files.bits, 0, allocation);
+            seal::write(self.target, &files.seal, &seal).await?;
         }
         let digest = digests.finish(selection.bits).await.map_err(io("write"))?;
         // The names too must be durable before a descriptor has them.
@@ -349,7 +353,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         if let Kind::Incremental { parent: id } = report.kind {
             let before = self.points.by_id(id).expect("`kind` found it");
             let backing = ImageRef { file: before.descriptor(), format: Format::Qbm };
-            descriptor.bitmaps.push(allocation(self.frozen.granularity(), &files.bits, backing));
+            descriptor.bitmaps.push(allocation(self.frozen.granularity(), files, backing));
             parent = Some(id);
         }
         descriptor.point = Some(Point {
@@ -371,13 +375,14 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
     }
 }
 
-fn allocation(granularity: Granularity, file: &str, backing: ImageRef) -> Bitmap {
+fn allocation(granularity: Granularity, files: &Files, backing: ImageRef) -> Bitmap {
     Bitmap {
         name: ALLOCATION.to_owned(),
         granularity,
         kind: BitmapKind::Allocation { backing: Some(backing) },
-        segments: vec![SegmentRef { file: file.to_owned(), point: None }],
+        segments: vec![SegmentRef { file: files.bits.clone(), point: None }],
         disabled: false,
         doubt: None,
+        seal: Some(SealRef { file: files.seal.clone(), generation: 0 }),
     }
 }

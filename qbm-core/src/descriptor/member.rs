@@ -24,6 +24,9 @@ pub(super) const DOUBT: &str = "ext-soft-doubt";
 pub(super) const SEGMENTS: &str = "ext-hard-segments";
 pub(super) const DISABLED: &str = "ext-hard-disabled";
 
+pub(super) const SEAL: &str = "ext-soft-seal";
+pub(super) const SEAL_GENERATION: &str = "generation";
+
 pub(super) const SEGMENT_POINT: &str = "point";
 
 pub(super) const STAMP_DEVICE: &str = "device";

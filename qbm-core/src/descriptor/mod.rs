@@ -100,6 +100,17 @@ pub struct Bitmap {
     pub disabled: bool,
     /// `ext-soft-doubt`: why ranges count as changed that may not be.
     pub doubt: Option<Doubt>,
+    /// `ext-soft-seal`: the checksums of its file, as a clean close left it.
+    pub seal: Option<SealRef>,
+}
+
+/// The checksums of a bitmap file, and of which state of it they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealRef {
+    /// The name of the file that has them.
+    pub file: String,
+    /// The generation of the image. In any other they tell nothing.
+    pub generation: u64,
 }
 
 /// What the bits of a bitmap mean.
@@ -152,6 +163,10 @@ pub enum Doubt {
     SegmentExcess,
     /// A page of the bitmap's file could not be read.
     SegmentUnreadable,
+    /// A page of the bitmap's file was not what it was when it was sealed.
+    SegmentDamaged,
+    /// The seal of the bitmap's file was damaged.
+    SealDamaged,
     /// The image crashed under [`Durability::Close`].
     NotStored,
     /// A sync of the data image failed while it was open.
@@ -160,12 +175,14 @@ pub enum Doubt {
 
 impl Doubt {
     /// All of them, for parsing.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::DataChanged,
         Self::SegmentMissing,
         Self::SegmentTooShort,
         Self::SegmentExcess,
         Self::SegmentUnreadable,
+        Self::SegmentDamaged,
+        Self::SealDamaged,
         Self::NotStored,
         Self::DataSyncFailed,
     ];
@@ -178,6 +195,8 @@ impl Doubt {
             Self::SegmentTooShort => "bitmap-too-short",
             Self::SegmentExcess => "bitmap-excess",
             Self::SegmentUnreadable => "bitmap-unreadable",
+            Self::SegmentDamaged => "bitmap-damaged",
+            Self::SealDamaged => "seal-damaged",
             Self::NotStored => "not-stored",
             Self::DataSyncFailed => "data-sync-failed",
         }
@@ -191,6 +210,8 @@ impl Doubt {
             Self::SegmentExcess => "the bitmap's file has marks past the end of the disk",
             Self::SegmentTooShort => "the bitmap's file is shorter than the disk needs",
             Self::SegmentUnreadable => "a part of the bitmap's file could not be read",
+            Self::SegmentDamaged => "the bitmap's file is not what it was at the last close",
+            Self::SealDamaged => "the seal of the bitmap's file is damaged",
             Self::NotStored => "durability is 'close', and the image was not closed cleanly",
             Self::DataSyncFailed => "a sync of the data image failed",
         }
@@ -293,13 +314,25 @@ impl Descriptor {
         self.bitmaps.iter_mut().find(|bitmap| bitmap.name == name)
     }
 
-    /// The names of all its files: of the data image, of the bitmaps, of what is behind it, and of
-    /// the digests.
+    /// The names of all its files: of the data image, of the bitmaps and their seals, of what is
+    /// behind it, and of the digests.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let images = std::iter::once(&self.image).chain(self.backing());
         let images = images.map(|image| image.file.as_str());
         let digests = self.point.iter().map(|point| point.digests.as_str());
-        images.chain(self.bitmaps.iter().flat_map(Bitmap::files)).chain(digests)
+        let seals = self.bitmaps.iter().filter_map(|bitmap| bitmap.seal.as_ref());
+        images
+            .chain(self.bitmaps.iter().flat_map(Bitmap::files))
+            .chain(seals.map(|seal| seal.file.as_str()))
+            .chain(digests)
+    }
+
+    /// The file that has the seal of `bitmap`, which is one of this descriptor, if it is sealed as it
+    /// is now.
+    pub fn seal_of<'a>(&self, bitmap: &'a Bitmap) -> Option<&'a str> {
+        let seal = bitmap.seal.as_ref()?;
+        let present = seal.generation == self.generation && bitmap.segments.len() == 1;
+        (present && self.in_use.is_none()).then_some(seal.file.as_str())
     }
 
     /// The image behind this one.

@@ -13,7 +13,7 @@ use super::value::{
 };
 use super::{
     Bitmap, BitmapKind, Descriptor, Doubt, Durability, Format, ImageRef, InUse, MAX_BITMAPS,
-    MAX_GENERATION, MAX_SEGMENTS, Point, SegmentRef,
+    MAX_GENERATION, MAX_SEGMENTS, Point, SealRef, SegmentRef,
 };
 use crate::storage::Identity;
 
@@ -94,6 +94,7 @@ impl Reader {
             segments,
             disabled: bitmap.optional(DISABLED, boolean)?.unwrap_or(false),
             doubt: bitmap.optional(DOUBT, |node| word(node, &doubts))?,
+            seal: bitmap.optional(SEAL, |node| self.seal(node))?,
         })
     }
 
@@ -115,6 +116,14 @@ impl Reader {
         let formats = [Format::Raw, Format::Qbm].map(|format| (format.word(), format));
         let backing = bitmap.optional(BACKING, |node| self.image(node, &formats))?;
         Ok(BitmapKind::Allocation { backing })
+    }
+
+    fn seal(&mut self, node: &Node<'_>) -> Result<SealRef, Fault> {
+        let seal = Object::of(node)?;
+        Ok(SealRef {
+            file: seal.required(FILE, |node| self.file(node))?,
+            generation: seal.required(SEAL_GENERATION, at_most(MAX_GENERATION))?,
+        })
     }
 
     /// The segments after the first.

@@ -52,6 +52,7 @@ const BITMAP: Shape = Members(&[
     (DOUBT, Plain),
     (SEGMENTS, Array(&Members(&[(FILE, Plain), (SEGMENT_POINT, Plain)]))),
     (DISABLED, Plain),
+    (SEAL, Members(&[(FILE, Plain), (SEAL_GENERATION, Plain)])),
 ]);
 
 const STAMP_SHAPE: Shape = Members(&[

@@ -4,7 +4,7 @@ use super::member::*;
 use super::output::Json;
 use super::{
     Bitmap, BitmapKind, Descriptor, DescriptorError, Durability, Format, ImageRef, InUse, Point,
-    SegmentRef,
+    SealRef, SegmentRef,
 };
 use crate::storage::Identity;
 
@@ -115,6 +115,7 @@ impl Bitmap {
         let later: Vec<Json> = self.segments.iter().skip(1).map(SegmentRef::to_json).collect();
         members.put_if(!later.is_empty(), SEGMENTS, Json::Array(later));
         members.put_if(self.disabled, DISABLED, Json::literal(true));
+        members.put_some(SEAL, self.seal.as_ref().map(SealRef::to_json));
         members.into()
     }
 }
@@ -124,6 +125,15 @@ impl SegmentRef {
         let mut members = Members::default();
         members.put(FILE, Json::string(&self.file));
         members.put_some(SEGMENT_POINT, self.point.map(|point| Json::string(point.to_string())));
+        members.into()
+    }
+}
+
+impl SealRef {
+    fn to_json(&self) -> Json {
+        let mut members = Members::default();
+        members.put(FILE, Json::string(&self.file));
+        members.put(SEAL_GENERATION, Json::literal(self.generation));
         members.into()
     }
 }

@@ -81,6 +81,7 @@ impl<F> Tracked<F> {
             segments: segments.collect(),
             disabled: self.disabled,
             doubt: self.doubt,
+            seal: None,
         }
     }
 }

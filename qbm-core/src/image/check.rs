@@ -60,7 +60,7 @@ pub async fn repair<D: Directory>(
 }
 
 /// Whether `file` is a name that only we give to files of the image `image`.
-fn is_ours(image: &str, file: &str) -> bool {
+pub(super) fn is_ours(image: &str, file: &str) -> bool {
     let Some(rest) = file.strip_prefix(image).and_then(|rest| rest.strip_prefix('.')) else {
         return false;
     };
@@ -69,7 +69,7 @@ fn is_ours(image: &str, file: &str) -> bool {
     let bitmap = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     match rest.rsplit_once('.') {
         Some((middle, "tmp" | "digests")) => id(middle),
-        Some((middle, "bits")) => {
+        Some((middle, "bits" | "seal")) => {
             middle.rsplit_once('.').is_some_and(|(name, text)| bitmap(name) && id(text))
         }
         _ => false,

@@ -40,18 +40,26 @@ impl<D: Directory> Image<D> {
             self.switch_to(&mut control, plan).await?;
         }
         let dirty = control.bitmaps.iter().map(|bitmap| Arc::clone(&bitmap.active().segment));
-        for segment in dirty.chain(self.clusters.as_ref().map(Clusters::segment)) {
-            if !self.is_named(&segment).await {
+        let clusters = self.clusters.as_ref().map(Clusters::segment);
+        let segments: Vec<_> = dirty.chain(clusters).collect();
+        for segment in &segments {
+            if !self.is_named(segment).await {
                 // Memory has all marks: they go on in a new file.
                 segment.poison();
             }
-            self.commit_all(&segment).await?;
+            self.commit_all(segment).await?;
         }
+        let seals = self.seal(&segments).await;
         // After the last sync, which may still have changed the times of the file.
         let stamp =
             self.data().identity().await.map_err(Error::io(self.chain.data_name(), "stat"))?;
         let size = self.size();
         self.commit_edit(|descriptor| {
+            for (bitmap, seal) in seals {
+                if let Some(bitmap) = descriptor.bitmap_mut(&bitmap) {
+                    bitmap.seal = Some(seal);
+                }
+            }
             descriptor.in_use = None;
             descriptor.stamp = stamp;
             descriptor.size = Some(size);

@@ -91,7 +91,7 @@ pub async fn create_overlay<D: Directory>(
     layers::check_room_above(name, &behind)?;
     let size = size.unwrap_or(behind[0].size);
     segment_file::check_granules(cluster, size)?;
-    let bits = segment_file::fresh_name(name, ALLOCATION, host);
+    let bits = segment_file::fresh_name(name, ALLOCATION, "bits", host);
     let made = async {
         let data = create_data(directory, &file, size).await?;
         data.lock(Lock::Read).await.map_err(Error::io(&file, "lock"))?;
@@ -105,6 +105,7 @@ pub async fn create_overlay<D: Directory>(
             segments: vec![SegmentRef { file: bits.clone(), point: None }],
             disabled: false,
             doubt: None,
+            seal: None,
         };
         let bitmap = (Some(allocation), durability);
         describe(directory, name, (&file, &data), bitmap, host).await

@@ -9,8 +9,8 @@ use crate::track::segment::SegmentFile;
 use crate::units::MAX_SIZE;
 use crate::{Access, Directory, Error, Lock, Result, Storage, directory as names};
 
-use super::segment_file;
 use super::uses::Uses;
+use super::{seal, segment_file};
 
 /// Reads and checks the descriptor `name`; returns its file too.
 pub(super) async fn read_descriptor<D: Directory>(
@@ -126,12 +126,21 @@ async fn open_layer<D: Directory>(
     let bits = Bits::new(bitmap.granularity.granules_of(size));
     let mut last = None;
     for segment in &bitmap.segments {
-        let name = beside(name, &segment.file);
+        let top = name;
+        let name = beside(top, &segment.file);
         let opened = open_locked(directory, &name, (access, lock), uses).await?;
         let doubt = segment_file::load(&opened, &bits, bits.file_len()).await;
         // There is no safe guess in place of one that is damaged.
         if let Some(doubt) = doubt.map_err(Error::io(&name, "read"))? {
             return Err(Error::unusable(&name, doubt.sentence()));
+        }
+        if let Some(seal) = descriptor.seal_of(bitmap).map(|seal| beside(top, seal)) {
+            let state = (segment.file.as_str(), descriptor.generation);
+            if let Some(doubt) = seal::check(directory, &seal, state, &bits, uses).await? {
+                let what = doubt.sentence();
+                let what = format!("{what}; if the bitmap is known to be right, remove {seal}");
+                return Err(Error::unusable(&name, what));
+            }
         }
         last = Some(SegmentFile { name: segment.file.clone(), file: opened });
     }

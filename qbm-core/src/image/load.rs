@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::bitmaps::{Held, Tracked};
-use super::segment_file;
 use super::uses::Uses;
+use super::{seal, segment_file};
 use crate::bits::Bits;
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, Durability};
 use crate::mutants::{self, Mutant};
@@ -61,7 +61,18 @@ pub(super) async fn find<D: Directory>(
             let doubt = match &file {
                 Some(file) => {
                     let doubt = segment_file::load(file, &marks, expected).await;
-                    doubt.map_err(Error::io(name, "read"))?
+                    let doubt = doubt.map_err(Error::io(name, "read"))?;
+                    let state = (name, descriptor.generation);
+                    let damaged = match descriptor.seal_of(bitmap) {
+                        Some(seal) => seal::check(directory, seal, state, &marks, uses).await,
+                        None => Ok(None),
+                    };
+                    // Not a reason to refuse a disk whose data and marks are there.
+                    let damaged = damaged.unwrap_or_else(|_| {
+                        marks.set_all();
+                        Some(Doubt::SealDamaged)
+                    });
+                    doubt.or(damaged)
                 }
                 None => {
                     marks.set_all();
@@ -115,7 +126,7 @@ pub(super) async fn bitmaps<D: Directory>(
             let file = match file {
                 Some(file) => SegmentFile { name: reference.file.clone(), file },
                 None => {
-                    let name = segment_file::fresh_name(image, &bitmap.name, host);
+                    let name = segment_file::fresh_name(image, &bitmap.name, "bits", host);
                     let file =
                         segment_file::create_file(directory, &name, marks.file_len()).await?;
                     SegmentFile { name, file }

@@ -29,6 +29,7 @@ mod rebuild;
 mod recover;
 mod resize;
 mod rotate;
+pub(crate) mod seal;
 mod segment_file;
 mod switch;
 mod transaction;

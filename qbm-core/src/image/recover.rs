@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::bitmaps;
+use super::check::is_ours;
 use super::open::copy_name;
 use crate::descriptor::{Descriptor, Doubt, Durability, InUse};
 use crate::mutants::{self, Mutant};
@@ -75,6 +76,10 @@ impl<D: Directory> Image<D> {
         }
         self.write_descriptor(&copy_name(&self.name), &before).await?;
         self.take_into_use(&mut control.bitmaps).await?;
+        // Of a descriptor that somebody else made, only what `check` would remove as an orphan.
+        let seals = before.bitmaps.into_iter().filter_map(|bitmap| bitmap.seal);
+        let seals = seals.map(|seal| seal.file).filter(|file| is_ours(&self.name, file));
+        self.remove_files(&seals.collect::<Vec<_>>()).await;
         self.gate.replace(control.duties(bitmaps::recording(&control.bitmaps)));
         Ok(())
     }
@@ -146,6 +151,7 @@ impl<D: Directory> Image<D> {
         let (id, size) = (self.host.fresh_id(), self.size());
         self.commit_edit(|descriptor| {
             bitmaps::put_into(bitmaps, descriptor);
+            descriptor.bitmaps.iter_mut().for_each(|bitmap| bitmap.seal = None);
             descriptor.id.get_or_insert(id);
             descriptor.generation = descriptor.generation.saturating_add(1);
             descriptor.size = Some(size);

@@ -37,7 +37,7 @@ impl<D: Directory> Image<D> {
 
     async fn rotate(&self, lead: &mut Lead<'_, D::File>) -> Result<()> {
         let segment = lead.segment();
-        let name = segment_file::fresh_name(&self.name, &segment.bitmap, &*self.host);
+        let name = segment_file::fresh_name(&self.name, &segment.bitmap, "bits", &*self.host);
         let file = self.directory.create(&name).await.map_err(Error::io(&name, "create"))?;
         let written = async {
             write_all(&file, &segment.wanted).await?;

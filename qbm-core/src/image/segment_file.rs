@@ -19,14 +19,14 @@ pub const MAX_GRANULES: u64 = 1 << 32;
 /// 64 KiB.
 pub const MAX_GRANULES_TOGETHER: u64 = 1 << 34;
 
-/// A fresh name for a segment of `bitmap` beside the descriptor `image`.
+/// A fresh name for a file of `bitmap` beside the descriptor `image`.
 ///
 /// docs/format.md, "Names": nothing of the bitmap's name but letters, digits, `-` and `_` gets
 /// into a file name.
-pub(super) fn fresh_name(image: &str, bitmap: &str, host: &dyn Host) -> String {
+pub(super) fn fresh_name(image: &str, bitmap: &str, ending: &str, host: &dyn Host) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let bitmap: String = bitmap.chars().map(plain).take(64).collect();
-    format!("{image}.{bitmap}.{}.bits", host.fresh_id())
+    format!("{image}.{bitmap}.{}.{ending}", host.fresh_id())
 }
 
 /// Whether a bitmap of `granularity` can follow a disk of `size` bytes.
@@ -85,7 +85,7 @@ impl<D: Directory> Image<D> {
         size: u64,
     ) -> Result<Segment<D::File>> {
         check_granules(granularity, size)?;
-        let name = fresh_name(&self.name, bitmap, &*self.host);
+        let name = fresh_name(&self.name, bitmap, "bits", &*self.host);
         let length = granularity.granules_of(size).div_ceil(8);
         let file = create_file(&self.directory, &name, length).await?;
         Ok(Segment::new(bitmap, granularity, size, SegmentFile { name, file })

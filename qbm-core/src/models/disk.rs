@@ -66,6 +66,7 @@ impl Disk {
             segments: vec![SegmentRef { file: "bits".to_owned(), point: None }],
             disabled: false,
             doubt: None,
+            seal: None,
         });
         let text = descriptor.to_text().expect("a short descriptor");
         let files = [

@@ -1,7 +1,7 @@
 //! What the members mean: the sample with all of them, taken apart.
 
 use qbm_core::descriptor::{
-    Bitmap, BitmapKind, Doubt, Durability, Format, ImageRef, InUse, Point, SegmentRef,
+    Bitmap, BitmapKind, Doubt, Durability, Format, ImageRef, InUse, Point, SealRef, SegmentRef,
     check_bitmap_name, check_file_name,
 };
 use qbm_core::{Granularity, Id, Identity, Timestamp};
@@ -60,6 +60,7 @@ fn every_member_of_a_bitmap_is_understood() {
             segments: vec![nightly(1, Some(0xa1)), nightly(2, Some(0xa2)), nightly(3, None)],
             disabled: false,
             doubt: Some(Doubt::DataChanged),
+            seal: None,
         },
         Bitmap {
             name: "größer, 2 GiB".to_owned(),
@@ -68,6 +69,7 @@ fn every_member_of_a_bitmap_is_understood() {
             segments: vec![segment("gr__er.bits", None)],
             disabled: true,
             doubt: None,
+            seal: None,
         },
         Bitmap {
             name: "allocation".to_owned(),
@@ -78,6 +80,7 @@ fn every_member_of_a_bitmap_is_understood() {
             segments: vec![segment("allocation.bits", None)],
             disabled: false,
             doubt: None,
+            seal: Some(SealRef { file: "allocation.seal".to_owned(), generation: 17 }),
         },
     ];
     let descriptor = parse(FULL);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use qbm_core::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Durability, Format, ImageRef, InUse, MAX_GENERATION,
-    Point, SegmentRef,
+    Point, SealRef, SegmentRef,
 };
 use qbm_core::units::MAX_SIZE;
 use qbm_core::{Granularity, Id, Identity, Timestamp};
@@ -46,8 +46,9 @@ fn granularity() -> impl Strategy<Value = Granularity> {
 fn bitmap() -> impl Strategy<Value = Bitmap> {
     let doubt = proptest::option::of(proptest::sample::select(&Doubt::ALL[..]));
     let points = proptest::collection::vec(proptest::option::of(id()), 1..=8);
-    (name(), granularity(), points, any::<bool>(), doubt).prop_map(
-        |(name, granularity, points, disabled, doubt)| Bitmap {
+    let sealed = proptest::option::of(0..=MAX_GENERATION);
+    (name(), granularity(), points, any::<bool>(), (doubt, sealed)).prop_map(
+        |(name, granularity, points, disabled, (doubt, sealed))| Bitmap {
             name,
             granularity,
             kind: BitmapKind::Dirty,
@@ -58,6 +59,8 @@ fn bitmap() -> impl Strategy<Value = Bitmap> {
                 .collect(),
             disabled,
             doubt,
+            // Named by `descriptor` too.
+            seal: sealed.map(|generation| SealRef { file: String::new(), generation }),
         },
     )
 }
@@ -152,6 +155,9 @@ fn name_apart(descriptor: &mut Descriptor) {
         bitmap.name = format!("{} {index}", bitmap.name);
         for (part, segment) in bitmap.segments.iter_mut().enumerate() {
             segment.file = format!("folder/{index}.{part} \"\\é.bits");
+        }
+        if let Some(seal) = &mut bitmap.seal {
+            seal.file = format!("folder/{index}.seal");
         }
     }
 }

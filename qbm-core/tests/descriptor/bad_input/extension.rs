@@ -89,37 +89,37 @@ fn values() -> Vec<Case> {
         case(
             27,
             FULL.replace("1767225600123", "253402300800000"),
-            "71:22: QBM.ext-hard-in-use.since: must be an integer from 0 to 253402300799999, and is 253402300800000",
+            "75:22: QBM.ext-hard-in-use.since: must be an integer from 0 to 253402300799999, and is 253402300800000",
         ),
         case(
             27,
             FULL.replace("\"pid\": 4711", "\"pid\": 4294967296"),
-            "68:20: QBM.ext-hard-in-use.pid: must be an integer from 0 to 4294967295, and is 4294967296",
+            "72:20: QBM.ext-hard-in-use.pid: must be an integer from 0 to 4294967295, and is 4294967296",
         ),
         case(
             27,
             FULL.replace("\"program\": \"qbm\"", "\"program\": \"\\u001b[2J\""),
-            "69:24: QBM.ext-hard-in-use.program: must be a string without control characters, and is \"\\u{1b}[2J\"",
+            "73:24: QBM.ext-hard-in-use.program: must be a string without control characters, and is \"\\u{1b}[2J\"",
         ),
         case(
             25,
             FULL.replace("af1349", "AF1349"),
-            "62:23: QBM.ext-soft-point.digest: must be 64 lower-case hexadecimal digits in a string, and is \"AF1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262\"",
+            "66:23: QBM.ext-soft-point.digest: must be 64 lower-case hexadecimal digits in a string, and is \"AF1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262\"",
         ),
         case(
             17,
             FULL.replace("\"block-bytes\": 65536", "\"block-bytes\": 2097152"),
-            "64:28: QBM.ext-soft-point.block-bytes: must be a power of two from 512 to 1048576, and is 2097152",
+            "68:28: QBM.ext-soft-point.block-bytes: must be a power of two from 512 to 1048576, and is 2097152",
         ),
         case(
             25,
             FULL.replace("\"modified-ns\": -1", "\"modified-ns\": -9223372036854775809"),
-            "53:28: QBM.ext-soft-stamp.modified-ns: must be an integer from -9223372036854775808 to 9223372036854775807, and is -9223372036854775809",
+            "57:28: QBM.ext-soft-stamp.modified-ns: must be an integer from -9223372036854775808 to 9223372036854775807, and is -9223372036854775809",
         ),
         case(
             15,
             FULL.replace("\"bitmap\": \"nightly\"", "\"bitmap\": \"\""),
-            "60:23: QBM.ext-soft-point.bitmap: the name is empty",
+            "64:23: QBM.ext-soft-point.bitmap: the name is empty",
         ),
     ]
 }

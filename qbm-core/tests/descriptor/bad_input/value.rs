@@ -133,7 +133,7 @@ fn words() -> Vec<Case> {
         case(
             20,
             plus_in_bitmap("\"ext-soft-doubt\": \"none\""),
-            "5:22: QBM.bitmaps.b.ext-soft-doubt: must be \"data-changed\" or \"bitmap-missing\" or \"bitmap-too-short\" or \"bitmap-excess\" or \"bitmap-unreadable\" or \"not-stored\" or \"data-sync-failed\", and is \"none\"",
+            "5:22: QBM.bitmaps.b.ext-soft-doubt: must be \"data-changed\" or \"bitmap-missing\" or \"bitmap-too-short\" or \"bitmap-excess\" or \"bitmap-unreadable\" or \"bitmap-damaged\" or \"seal-damaged\" or \"not-stored\" or \"data-sync-failed\", and is \"none\"",
         ),
         case(
             20,
