@@ -6,19 +6,22 @@ use std::sync::atomic::Ordering;
 use benches::counted::CountedDirectory;
 use futures_executor::block_on;
 use qbm_core::backup::{self, BackupOptions};
+use qbm_core::bits::Bits;
 use qbm_core::copy::Writing;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, CreateOptions, OpenOptions};
-use qbm_core::{Access, Buffer, Disk, Granularity, Host, Image, Persist};
+use qbm_core::{Access, Buffer, ByteRange, Disk, Granularity, Host, Image, Persist};
 use qbm_io_std::{GatePolicy, StdDirectory, StdHost};
 
 const WINDOW: u64 = 1 << 20;
 const WINDOWS: u64 = 32;
+/// In how many parts an audit reads a window.
+const PARTS: u64 = 4;
 
 /// To find the end of an extent costs some file systems a look at each page of it, so a question
 /// for each window makes a copy take time by the square of the extent.
 #[test]
-fn a_long_extent_is_asked_for_once_in_backup_restore_and_verify() {
+fn a_long_extent_is_asked_for_once_in_backup_restore_verify_and_audit() {
     let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let plain = |folder: &tempfile::TempDir| {
         StdDirectory::open(folder.path(), GatePolicy::closed()).unwrap()
@@ -62,6 +65,18 @@ fn a_long_extent_is_asked_for_once_in_backup_restore_and_verify() {
         assert!(finding.is_none(), "{finding:?}");
         let (_, read) = calls();
         assert!(once_a_window.contains(&read), "{read} calls to verify");
+
+        let reference = backup::reference(&image, &target, "b", &host).await.unwrap();
+        let differing = Bits::new(Granularity::DEFAULT.granules_of(image.size()));
+        calls();
+        for window in 0..WINDOWS {
+            let range = ByteRange::new(window * WINDOW, WINDOW);
+            reference.compare(&image, range, None, &differing).await.unwrap();
+        }
+        assert_eq!(differing.count(), 0, "it is the point");
+        let (read, _) = calls();
+        let once_a_part = WINDOWS * PARTS..WINDOWS * PARTS + 8;
+        assert!(once_a_part.contains(&read), "{read} calls to audit");
 
         let options = OpenOptions::new(Access::Read);
         let point = Image::open(target, "p.qbm", options, host).await.unwrap();

@@ -4,7 +4,7 @@
 //! rebuild looks at everything, and marks what has changed and nothing else.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::digests::{BlockDigest, Digests, block_of, blocks};
 use super::points::{PointEntry, points};
@@ -12,7 +12,7 @@ use super::run::{find, settle_earlier};
 use crate::bits::Bits;
 use crate::chain::{Layer, Stretch};
 use crate::image::{Extent, OpenOptions};
-use crate::sync::CountedArc;
+use crate::sync::{CountedArc, Mutex, MutexGuard};
 use crate::{Access, Buffer, ByteRange, Directory, Error, Granularity, Host, Id, Image, Result};
 
 /// Bytes that are read and compared at a time, unless a block is longer: as many as stay in the
@@ -28,6 +28,9 @@ pub struct Reference<T: Directory> {
     digests: Vec<Digests<T::File>>,
     granularity: Granularity,
     block: Granularity,
+    /// Where a disk that is compared had data when it was last asked. A hole that has come there
+    /// since is read as zeroes.
+    data: Mutex<ByteRange>,
 }
 
 /// What a point held of a block.
@@ -81,7 +84,8 @@ impl<T: Directory + Clone> Reference<T> {
         for layer in image.chain().layers() {
             digests.push(digests_of(target, layer, block).await?);
         }
-        Ok(Self { entry, image, digests, granularity, block })
+        let data = Mutex::new(ByteRange::new(0, 0));
+        Ok(Self { entry, image, digests, granularity, block, data })
     }
 }
 
@@ -155,7 +159,7 @@ impl<T: Directory> Reference<T> {
         let mut offset = part.start();
         while offset < part.end() {
             let rest = ByteRange::new(offset, part.end() - offset);
-            let Extent { length, data, .. } = image.block_status(rest).await?;
+            let (length, data) = self.extent(image, rest).await?;
             // Blocks are compared whole: one that is a hole in part is read.
             let whole = length - length % self.block.bytes();
             let extent = match data {
@@ -171,6 +175,31 @@ impl<T: Directory> Reference<T> {
             offset = extent.end();
         }
         Ok(buffer)
+    }
+
+    /// The length of the first extent of `range` in `image`, and whether it has data.
+    ///
+    /// To find the end of an extent costs some file systems a look at each page of it: each extent is
+    /// asked for once, and as far as it goes, and not once for each range.
+    async fn extent<D: Directory>(
+        &self,
+        image: &Image<D>,
+        range: ByteRange,
+    ) -> Result<(u64, bool)> {
+        let (known, start) = (*self.data(), range.start());
+        if known.start() <= start && start < known.end() {
+            return Ok((range.clip(known.end()).length(), true));
+        }
+        let rest = ByteRange::new(start, image.size().max(range.end()) - start);
+        let Extent { length, data, .. } = image.block_status(rest).await?;
+        if data {
+            *self.data() = ByteRange::new(start, length);
+        }
+        Ok((length.min(range.length()), data))
+    }
+
+    fn data(&self) -> MutexGuard<'_, ByteRange> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first part of `range` at or after `offset` that is to be looked at.
