@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use qbm_core::backup::{self, BackupOptions};
 use qbm_core::descriptor::{Durability, Format, ImageRef};
-use qbm_core::image::{self, CreateOptions, OpenOptions, OverlayOptions};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, OverlayOptions};
 use qbm_core::{
     Access, Buffer, ByteRange, Directory, Error, Granularity, Host, Image, Persist, Result,
     Storage, Unmap,
@@ -271,6 +271,24 @@ fn a_resize_that_cannot_write_its_allocation_bitmap_leaves_no_file_and_can_be_re
         assert_eq!(image.size(), 5000);
         image.resize(9000).await.unwrap();
         assert_eq!(runs(&image).await, [(0, 9), (5000, 0)]);
+        image.close().await.unwrap();
+    });
+}
+
+/// What shows through from behind is copied only where the disk grows past it.
+#[test]
+fn a_resize_to_the_same_size_copies_nothing() {
+    let disk = with_base(5000);
+    run(&disk, 21, async {
+        over(&disk, "i", ("base", Format::Raw), None).await.unwrap();
+        let image = open(&disk, "i", Access::Write).await.unwrap();
+        image.resize(5000).await.unwrap();
+        let extent = image.block_status(ByteRange::new(0, 5000)).await.unwrap();
+        assert_eq!((extent.length, extent.depth), (5000, 1));
+        let (name, granularity) = ("allocation".to_owned(), Granularity::MIN);
+        let add = BitmapAction::Add { name, granularity, disabled: false };
+        let error = image.transaction(&[add]).await.unwrap_err();
+        assert!(matches!(error, Error::BitmapExists(_)), "its own bitmap has the name: {error}");
         image.close().await.unwrap();
     });
 }

@@ -149,6 +149,29 @@ fn the_reader_of_a_point_that_is_settled_or_dropped_is_refused() {
 }
 
 #[test]
+fn one_of_two_live_points_is_settled_and_the_other_goes_on() {
+    let (disk, space) = disks();
+    run(&disk, 9, async {
+        let image = image(&disk).await;
+        let (name, granularity) = ("other".to_owned(), Granularity::MIN);
+        let add = BitmapAction::Add { name, granularity, disabled: false };
+        image.transaction(&[add]).await.unwrap();
+        write(&image, 0, 1).await;
+        let (point, _) = live_point(&image, &space).await;
+        let storage = SimDirectory::new(&space).create("second").await.unwrap();
+        let fleece = Arc::new(Fleece::new(storage, SIZE));
+        let other = image.begin_live_point("other", Id(2), Arc::clone(&fleece)).await.unwrap();
+        image.settle_point(point, Outcome::Stored).await.unwrap();
+        write(&image, 0, 2).await;
+        assert_eq!(fleece.used(), 512, "what the other needs is copied");
+        let read = image.read_at_point(other.view(), 0, Buffer::zeroed(512)).await.unwrap();
+        assert!(read.iter().all(|byte| *byte == 1));
+        image.settle_point(other, Outcome::Stored).await.unwrap();
+        image.close().await.unwrap();
+    });
+}
+
+#[test]
 fn what_was_copied_of_a_point_counts_as_data_and_ends_where_the_copies_do() {
     let (disk, space) = disks();
     run(&disk, 4, async {

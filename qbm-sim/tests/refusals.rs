@@ -218,3 +218,63 @@ fn flushes_that_wait_for_one_share_the_next_sync() {
     disk.calm();
     run(&disk, 12, opened.close()).unwrap();
 }
+
+#[test]
+fn a_transaction_that_fails_leaves_no_file_of_what_it_began() {
+    let disk = image(SIZE);
+    run(&disk, 13, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        let files = disk.snapshot().names().count();
+        let error = image.transaction(&[add("new", 512), add("fine", 512)]).await.unwrap_err();
+        assert!(matches!(error, Error::BitmapExists(_)), "{error}");
+        assert_eq!(disk.snapshot().names().count(), files);
+        image.transaction(&[add("new", 512)]).await.unwrap();
+        image.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_disk_that_could_not_shrink_keeps_its_size_for_writes() {
+    let disk = image(SIZE);
+    run(&disk, 14, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        let (kind, error) = (Some(Kind::Sync), ErrorKind::StorageFull);
+        disk.inject(Fault { kind, after: 0, count: 1, error });
+        image.resize(SIZE / 2).await.unwrap_err();
+        assert_eq!(image.size(), SIZE);
+        write(&image, SIZE - 512).await.unwrap();
+    });
+}
+
+/// The largest size that there is; a bitmap cannot follow it.
+#[test]
+fn the_largest_disk_is_refused_for_its_bitmaps_only() {
+    let disk = image(SIZE);
+    run(&disk, 15, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        let largest = (1 << 63) - 512;
+        let error = image.resize(largest).await.unwrap_err();
+        assert!(matches!(error, Error::TooManyGranules { .. }), "{error}");
+        let error = image.resize(largest + 512).await.unwrap_err();
+        assert!(matches!(error, Error::OutOfRange { .. }), "{error}");
+        image.close().await.unwrap();
+    });
+}
+
+/// One write and no sync of the file.
+#[test]
+fn marks_of_adjacent_pages_are_one_durable_write() {
+    const PAGE: u64 = 4096 * 8 * 512;
+    let disk = image(2 * PAGE);
+    run(&disk, 16, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        image.transaction(&[BitmapAction::Remove("coarse".to_owned())]).await.unwrap();
+        let error = ErrorKind::Other;
+        disk.inject(Fault { kind: Some(Kind::Sync), after: 0, count: 1, error });
+        disk.inject(Fault { kind: Some(Kind::DurableWrite), after: 1, count: 1, error });
+        write(&image, PAGE - 256).await.unwrap();
+        assert_eq!(disk.injected().errors, 0);
+        disk.calm();
+        image.close().await.unwrap();
+    });
+}

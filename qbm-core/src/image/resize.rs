@@ -7,6 +7,7 @@
 //! Nothing can be guessed of an allocation bitmap. So an overlay that was in use has the size that
 //! the descriptor says, and the next open cuts the data to that.
 
+use std::cmp;
 use std::sync::Arc;
 
 use super::Image;
@@ -147,17 +148,19 @@ impl<D: Directory> Image<D> {
     pub(super) async fn settle_length(&self) -> Result<()> {
         let (name, size) = (self.chain.data_name(), self.size());
         let length = self.data().len().await.map_err(Error::io(name, "stat"))?;
-        if length == size {
-            return Ok(());
-        }
-        if length < size {
+        match length.cmp(&size) {
+            cmp::Ordering::Equal => Ok(()),
             // None of ours leaves it so. Not made whole again: the next open tells by the size.
-            return Err(Error::unusable(name, "somebody has cut it while it was open"));
+            cmp::Ordering::Less => {
+                Err(Error::unusable(name, "somebody has cut it while it was open"))
+            }
+            cmp::Ordering::Greater => {
+                // The descriptor first: the one on the medium may have bitmaps of the other length,
+                // and marks past the end of the data would make them doubtful.
+                self.commit_edit(|_| {}).await?;
+                self.data().set_len(size).await.map_err(Error::io(name, "resize"))
+            }
         }
-        // The descriptor first: the one on the medium may have bitmaps of the other length, and
-        // marks past the end of the data would make them doubtful.
-        self.commit_edit(|_| {}).await?;
-        self.data().set_len(size).await.map_err(Error::io(name, "resize"))
     }
 }
 

@@ -177,7 +177,7 @@ impl<D: Directory> Image<D> {
         let mut both = bitmaps::recording(&plan.bitmaps);
         let old = recording_now(control);
         if mutants::planted(Mutant::SuccessorOnly) {
-            both.retain(|segment| !old.iter().any(|other| Arc::ptr_eq(segment, other)));
+            both.retain(|segment| plan.fresh.iter().any(|fresh| Arc::ptr_eq(segment, fresh)));
         } else {
             add_missing(&mut both, old);
         }

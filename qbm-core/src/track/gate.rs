@@ -218,7 +218,7 @@ impl<F> Drop for Ticket<'_, F> {
     #[inline]
     fn drop(&mut self) {
         if let Some(epoch) = self.epoch.take()
-            && !mutants::planted(Mutant::TicketOnDrop)
+            && mutants::without(Mutant::TicketOnDrop)
         {
             self.gate.orphan(Guard::into_inner(epoch));
         }
