@@ -4,9 +4,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use qbm_core::descriptor::Durability;
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
-use qbm_core::{Access, Buffer, Granularity, Image, Persist};
+use qbm_core::descriptor::{Doubt, Durability};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, Outcome};
+use qbm_core::{Access, Buffer, Granularity, Id, Image, Persist};
 use qbm_sim::{Disk, Executor, Fault, Harms, Kind, Loss, Medium, SimDirectory, SimHost, Step, run};
 
 const SIZE: u64 = 8 * 512;
@@ -14,21 +14,19 @@ const SIZE: u64 = 8 * 512;
 /// A closed image with the bitmap `bitmap`, of granules of 512 bytes.
 fn image() -> Disk {
     let disk = Disk::new(Medium::new(), 1);
-    run(&disk, 1, async {
-        let options = CreateOptions {
-            file: "d.raw".to_owned(),
-            data: None,
-            size: SIZE,
-            durability: Durability::Exact,
-        };
-        image::create(&SimDirectory::new(&disk), "i.qbm", options, &SimHost::new(1)).await.unwrap();
-        let image = open(&disk).await;
-        let (name, granularity) = ("bitmap".to_owned(), Granularity::MIN);
-        let add = BitmapAction::Add { name, granularity, disabled: false };
-        image.transaction(&[add]).await.unwrap();
-        image.close().await.unwrap();
-    });
+    run(&disk, 1, create(&disk, Durability::Exact));
     disk
+}
+
+async fn create(disk: &Disk, durability: Durability) {
+    let (file, data) = ("d.raw".to_owned(), None);
+    let options = CreateOptions { file, data, size: SIZE, durability };
+    image::create(&SimDirectory::new(disk), "i.qbm", options, &SimHost::new(1)).await.unwrap();
+    let image = open(disk).await;
+    let (name, granularity) = ("bitmap".to_owned(), Granularity::MIN);
+    let add = BitmapAction::Add { name, granularity, disabled: false };
+    image.transaction(&[add]).await.unwrap();
+    image.close().await.unwrap();
 }
 
 async fn open(disk: &Disk) -> Image<SimDirectory> {
@@ -160,4 +158,30 @@ fn what_a_stranger_added_to_the_disk_stays_marked_in_a_disabled_bitmap() {
             image.close().await.unwrap();
         }
     });
+}
+
+/// Nothing waits for its marks then, and after a crash none of them is relied upon.
+#[test]
+fn marks_that_are_stored_at_a_close_only_are_doubtful_after_a_crash() {
+    let disk = Disk::new(Medium::new(), 11);
+    run(&disk, 11, async {
+        create(&disk, Durability::Close).await;
+        let image = open(&disk).await;
+        let (kind, error) = (Some(Kind::DurableWrite), ErrorKind::Other);
+        disk.inject(Fault { kind, after: 0, count: 1, error });
+        write(&image, 3).await;
+        assert_eq!(disk.injected().errors, 0, "it waits for no mark");
+        disk.calm();
+    });
+    let disk = Disk::new(disk.snapshot(), 12);
+    run(&disk, 12, async {
+        let image = open(&disk).await;
+        let point = image.begin_point("bitmap", Id(1)).await.unwrap();
+        assert_eq!(point.doubt(), Some(Doubt::NotStored));
+        assert_eq!(point.bits().count(), SIZE / 512, "all is marked");
+        image.settle_point(point, Outcome::Stored).await.unwrap();
+        write(&image, 3).await;
+        image.close().await.unwrap();
+    });
+    assert_eq!(bits(&after_power_loss(&disk.snapshot())), 1 << 3, "a close stores them");
 }
