@@ -108,6 +108,10 @@ impl Storage for CountedFile {
         self.inner.write_zeroes(range, unmap).await
     }
 
+    async fn zeroes_fast(&self, unmap: Unmap) -> bool {
+        self.inner.zeroes_fast(unmap).await
+    }
+
     async fn discard(&self, range: ByteRange) -> io::Result<()> {
         self.count(false);
         self.inner.discard(range).await

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 
 use iotests::{qbm, run, tool};
@@ -17,16 +18,25 @@ fn all_blocks(text: &str) -> String {
     text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// A script that runs `steps` with our program as `qbm`.
+/// A script that runs `steps` with our program as `qbm`. What it has started ends with it, also where a step
+/// fails.
 fn script(steps: &str) -> String {
-    format!("set -e\nqbm() {{ {} \"$@\"; }}\n{steps}", qbm().get_program().to_str().unwrap())
+    let program = qbm();
+    let program = program.get_program().to_str().unwrap();
+    let stop = "trap 'kill $(cat *.pid 2>/dev/null) 2>/dev/null || :' EXIT";
+    format!("set -e\n{stop}\nqbm() {{ {program} \"$@\"; }}\n{steps}")
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
 fn the_recipes_for_serving_run_as_they_are_printed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/serving.md")).unwrap();
-    let script = script(&all_blocks(&page));
+    let script = script(&all_blocks(&page).replace("10810", &free_port().to_string()));
     let folder = tempfile::tempdir().unwrap();
     let said = run(tool("bash").current_dir(folder.path()).args(["-c", &script])).success().stdout;
     for expected in

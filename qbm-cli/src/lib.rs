@@ -13,6 +13,7 @@ pub mod commands;
 pub mod disk;
 pub mod drill;
 pub mod io;
+pub mod logging;
 pub mod medium;
 pub mod open;
 pub mod output;

@@ -83,6 +83,10 @@ impl Storage for Medium {
         whichever!(self, it => it.write_zeroes(range, unmap).await)
     }
 
+    async fn zeroes_fast(&self, unmap: Unmap) -> bool {
+        whichever!(self, it => it.zeroes_fast(unmap).await)
+    }
+
     async fn discard(&self, range: ByteRange) -> io::Result<()> {
         whichever!(self, it => it.discard(range).await)
     }

@@ -108,6 +108,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         unmap: Unmap,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Whether [`write_zeroes`](Self::write_zeroes) writes no zeroes but at the edges of its range: it then
+    /// takes much less time than a write. `false` where the backend cannot know.
+    fn zeroes_fast(&self, _unmap: Unmap) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+
     /// Says that the contents of `range` are no longer wanted. They may change or stay.
     fn discard(&self, range: ByteRange) -> impl Future<Output = io::Result<()>> + Send;
 

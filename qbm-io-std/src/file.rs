@@ -26,6 +26,7 @@ pub struct StdFile {
     kind: Kind,
     durable: Durable,
     locks: Locks,
+    fast_zeroes: zeroes::Fast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ impl StdFile {
             let what = format!("it is {}, not a file or block device", describe(kind));
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         };
-        Ok(Self { file, kind, durable: Durable::default(), locks: Locks::default() })
+        let (durable, locks, fast_zeroes) = Default::default();
+        Ok(Self { file, kind, durable, locks, fast_zeroes })
     }
 
     /// Whether it is a block device.
@@ -129,6 +131,12 @@ impl Storage for StdFile {
     async fn write_zeroes(&self, range: ByteRange, unmap: Unmap) -> io::Result<()> {
         let length = self.length()?;
         zeroes::write_zeroes(&self.file, length, range.clip(length), unmap)
+    }
+
+    async fn zeroes_fast(&self, unmap: Unmap) -> bool {
+        // A block device may write them itself, and does not say so.
+        let length = self.length().ok().filter(|_| self.kind == Kind::Regular);
+        length.is_some_and(|length| self.fast_zeroes.has(&self.file, length, unmap))
     }
 
     async fn discard(&self, range: ByteRange) -> io::Result<()> {

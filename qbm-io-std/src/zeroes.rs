@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use qbm_core::{ByteRange, Unmap};
 use rustix::fs::FallocateFlags;
@@ -22,16 +23,40 @@ pub(crate) fn write_zeroes(
     range: ByteRange,
     unmap: Unmap,
 ) -> io::Result<()> {
-    let flags = match unmap {
-        Unmap::Allowed => FallocateFlags::PUNCH_HOLE,
-        Unmap::Forbidden => FallocateFlags::ZERO_RANGE,
-    };
     let blocks = whole_blocks(length, range);
-    if blocks.is_empty() || !allocate(file, flags, blocks)? {
+    if blocks.is_empty() || !allocate(file, flags(unmap), blocks)? {
         return write_plain(file, range.start(), range.end());
     }
     write_plain(file, range.start(), blocks.start())?;
     write_plain(file, blocks.end(), range.end())
+}
+
+fn flags(unmap: Unmap) -> FallocateFlags {
+    match unmap {
+        Unmap::Allowed => FallocateFlags::PUNCH_HOLE,
+        Unmap::Forbidden => FallocateFlags::ZERO_RANGE,
+    }
+}
+
+/// Which ways to zero the file system of a file has; each is tried once.
+#[derive(Debug, Default)]
+pub(crate) struct Fast {
+    allowed: OnceLock<bool>,
+    forbidden: OnceLock<bool>,
+}
+
+impl Fast {
+    /// Whether [`write_zeroes`] to `file`, of `length` bytes, writes none but at the edges. It is tried past the
+    /// end, where nothing is.
+    pub(crate) fn has(&self, file: &File, length: u64, unmap: Unmap) -> bool {
+        let known = if unmap == Unmap::Allowed { &self.allowed } else { &self.forbidden };
+        *known.get_or_init(|| {
+            let past = ByteRange::new(length.next_multiple_of(BLOCK), BLOCK);
+            let has = allocate(file, flags(unmap), past).unwrap_or(false);
+            // What that has reserved.
+            has && allocate(file, FallocateFlags::PUNCH_HOLE, past).unwrap_or(false)
+        })
+    }
 }
 
 /// Gives the space of the whole blocks in `range` back, where the medium can do that; `length` is all of
@@ -104,6 +129,22 @@ mod tests {
         assert!(blocks() >= full, "{} of {full} blocks are left", blocks());
         write_zeroes(&file, 1 << 20, range, Unmap::Allowed).unwrap();
         assert_eq!(blocks(), 0);
+    }
+
+    #[test]
+    fn whether_zeroes_are_fast_is_found_out_without_a_change() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[1; 5000], 0).unwrap();
+        file.sync_all().unwrap();
+        let facts = || file.metadata().map(|facts| (facts.len(), facts.blocks())).unwrap();
+        let before = facts();
+        let fast = Fast::default();
+        assert!(fast.has(&file, 5000, Unmap::Allowed), "every file system of Linux punches holes");
+        fast.has(&file, 5000, Unmap::Forbidden);
+        file.sync_all().unwrap();
+        assert_eq!(facts(), before);
+        let read_only = File::open("/proc/self/exe").unwrap();
+        assert!(!Fast::default().has(&read_only, 5000, Unmap::Allowed));
     }
 
     /// What was in the last block showed after a discard, where the file ends within it.

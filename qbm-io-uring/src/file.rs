@@ -221,6 +221,10 @@ impl Storage for UringFile {
         self.alone(|std| std.write_zeroes(range, unmap))
     }
 
+    async fn zeroes_fast(&self, unmap: Unmap) -> bool {
+        self.0.std.zeroes_fast(unmap).await
+    }
+
     async fn discard(&self, range: ByteRange) -> io::Result<()> {
         self.0.std.discard(range).await
     }

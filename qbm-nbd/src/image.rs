@@ -27,9 +27,9 @@ impl<D: Directory> Disk for Image<D> {
     }
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
-        if pace == Pace::Fast {
-            // No storage says whether it would have to write them.
-            let what = "whether zeroes would be fast is not known";
+        // Before anything is marked: what is refused has changed nothing.
+        if pace == Pace::Fast && !block_on(self.zeroes_fast(range, unmap)) {
+            let what = "zeroes would have to be written";
             return Err(Fault::of_client(ErrorCode::NotSupported, what));
         }
         block_on(Image::write_zeroes(self, range, unmap)).map_err(|error| fault(&error))
@@ -50,22 +50,33 @@ impl<D: Directory> Disk for Image<D> {
         most: usize,
     ) -> Result<Vec<Extent>, Fault> {
         let status = |rest| block_on(self.block_status(rest));
-        match context {
-            Context::Allocation => stretches(status, range, most, allocation_flags),
-            Context::AllocationDepth => stretches(status, range, most, depth_flags),
-            Context::DirtyBitmap(name) => {
-                let extents = block_on(self.marked_extents(name, range, most));
-                extents.map(|extents| marked(&extents)).map_err(|error| fault(&error))
-            }
+        let marks = |name: &str| block_on(self.marked_extents(name, range, most));
+        extents(context, (range, most), status, marks)
+    }
+}
+
+/// What `range` is in terms of `context`, at most `most` extents: `status` tells what it holds, and `marks`
+/// what a bitmap marks.
+pub(crate) fn extents(
+    context: &Context,
+    (range, most): (ByteRange, usize),
+    status: impl Fn(ByteRange) -> qbm_core::Result<qbm_core::image::Extent>,
+    marks: impl FnOnce(&str) -> qbm_core::Result<Vec<MarkedExtent>>,
+) -> Result<Vec<Extent>, Fault> {
+    match context {
+        Context::Allocation => stretches(status, range, most, allocation_flags),
+        Context::AllocationDepth => stretches(status, range, most, depth_flags),
+        Context::DirtyBitmap(name) => {
+            marks(name).map(|extents| marked(&extents)).map_err(|error| fault(&error))
         }
     }
 }
 
-pub(crate) fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
+fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
     if extent.data { 0 } else { allocation_flag::HOLE | allocation_flag::ZERO }
 }
 
-pub(crate) fn depth_flags(extent: &qbm_core::image::Extent) -> u32 {
+fn depth_flags(extent: &qbm_core::image::Extent) -> u32 {
     if !extent.present {
         return 0;
     }
@@ -73,14 +84,14 @@ pub(crate) fn depth_flags(extent: &qbm_core::image::Extent) -> u32 {
 }
 
 /// What a bitmap marks, in the flags of its context.
-pub(crate) fn marked(extents: &[MarkedExtent]) -> Vec<Extent> {
+fn marked(extents: &[MarkedExtent]) -> Vec<Extent> {
     let flags = |marked| if marked { DIRTY } else { 0 };
     extents.iter().map(|e| Extent { length: e.length, flags: flags(e.marked) }).collect()
 }
 
 /// The first stretches of `range`, those joined that `flags` does not tell apart. `status` is asked
 /// at most `most` times.
-pub(crate) fn stretches(
+fn stretches(
     status: impl Fn(ByteRange) -> qbm_core::Result<qbm_core::image::Extent>,
     range: ByteRange,
     most: usize,

@@ -46,7 +46,7 @@ pub const MAX_CACHED: u64 = 32 << 20;
 /// Clients in their handshake, beyond which the oldest of them is hung up on.
 pub const MAX_HANDSHAKES: usize = 64;
 
-/// Failures of disks that are reported; more are only counted.
+/// Failures of disks that are reported, clients refused, and clients cut off; more are only counted.
 pub const MAX_REPORTS: u64 = 100;
 
 /// What the operator may choose, and tests cut short.

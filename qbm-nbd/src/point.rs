@@ -7,7 +7,7 @@ use qbm_core::image::PointView;
 use qbm_core::{Buffer, ByteRange, Directory, Image, Persist, Unmap};
 
 use crate::disk::{Context, Disk, Extent, Fault, Pace};
-use crate::image::{allocation_flags, depth_flags, fault, marked, stretches};
+use crate::image::{extents, fault};
 use crate::protocol::ErrorCode;
 
 /// A live point of an image. Once it is settled, reads fail.
@@ -21,15 +21,6 @@ impl<D: Directory> PointDisk<D> {
     /// The point of `image` that `view` shows.
     pub fn new(image: Arc<Image<D>>, view: PointView<D::File>) -> Self {
         Self { image, view }
-    }
-
-    fn stretches(
-        &self,
-        (range, most): (ByteRange, usize),
-        flags: impl Fn(&qbm_core::image::Extent) -> u32,
-    ) -> Result<Vec<Extent>, Fault> {
-        let status = |rest| block_on(self.image.block_status_at_point(&self.view, rest));
-        stretches(status, range, most, flags)
     }
 }
 
@@ -74,10 +65,8 @@ impl<D: Directory> Disk for PointDisk<D> {
         range: ByteRange,
         most: usize,
     ) -> Result<Vec<Extent>, Fault> {
-        match context {
-            Context::Allocation => self.stretches((range, most), allocation_flags),
-            Context::AllocationDepth => self.stretches((range, most), depth_flags),
-            Context::DirtyBitmap(_) => Ok(marked(&self.view.marked_extents(range, most))),
-        }
+        let status = |rest| block_on(self.image.block_status_at_point(&self.view, rest));
+        let marks = |_: &str| Ok(self.view.marked_extents(range, most));
+        extents(context, (range, most), status, marks)
     }
 }

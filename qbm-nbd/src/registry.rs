@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::{Limits, MAX_HANDSHAKES};
+use tracing::warn;
+
+use crate::limits::{Limits, MAX_HANDSHAKES, MAX_REPORTS};
 use crate::peer::Peer;
 use crate::statistics::Statistics;
 
@@ -91,7 +93,11 @@ impl Registry {
         let full = state.serving() >= self.limits.connections;
         let Some(client) = state.clients.get_mut(&number) else { return false };
         if full {
-            statistics.refused.add(1);
+            drop(state);
+            // Nobody waits while that is told.
+            if statistics.refused.add(1) < MAX_REPORTS {
+                warn!("client {number} is refused: {} are served", self.limits.connections);
+            }
             return false;
         }
         client.handshake = None;
@@ -123,13 +129,15 @@ impl Registry {
         state.clients.values().filter(chosen).for_each(|client| client.peer.wire.hang_up());
     }
 
-    /// The client is gone.
-    pub(crate) fn remove(&self, number: u64, statistics: &Statistics) {
+    /// The client is gone; whether it had not been hung up on.
+    pub(crate) fn remove(&self, number: u64, statistics: &Statistics) -> bool {
         let client = self.lock().clients.remove(&number);
+        let was_here = client.is_some();
         if client.is_some_and(|client| client.handshake.is_none()) {
             statistics.serving.subtract(1);
         }
         self.left.notify_all();
+        was_here
     }
 
     /// Hangs up on the client that has been in its handshake for longest, to make room.

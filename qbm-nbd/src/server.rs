@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
+use tracing::{debug, error, warn};
+
 use crate::connection::memory::Memory;
 use crate::connection::{Connection, STACK};
 use crate::export::Export;
 use crate::handshake::Handshake;
-use crate::limits::{Limits, MAX_NAME};
+use crate::limits::{Limits, MAX_NAME, MAX_REPORTS};
 use crate::listener::{Event, Listener, Stop, wait};
 use crate::peer::Peer;
 use crate::registry::{Registry, ServedClient};
@@ -211,11 +213,17 @@ impl Server {
 
     fn attend(&self, peer: &Peer, number: u64) {
         self.statistics.connections.add(1);
+        debug!("client {number} has connected from '{}'", peer.address);
         if catch_unwind(AssertUnwindSafe(|| self.converse(peer, number))).is_err() {
             self.statistics.panics.add(1);
+            error!("a bug has ended the connection of client {number}");
         }
         peer.wire.hang_up();
-        self.registry.remove(number, &self.statistics);
+        if self.registry.remove(number, &self.statistics) {
+            debug!("client {number} has gone");
+        } else if self.statistics.evicted.get() <= MAX_REPORTS {
+            warn!("client {number} was cut off in its handshake, which was slow or one of many");
+        }
     }
 
     fn converse(&self, peer: &Peer, number: u64) {
@@ -224,14 +232,19 @@ impl Server {
         // Those of now: what becomes of them meanwhile is for the next client.
         let exports = self.exports().clone();
         let handshake = Handshake::new(&exports, wire, self.tls.as_ref(), &admit);
-        // A handshake that breaks is the client's affair.
-        if let Ok(Some(session)) = handshake.run() {
+        let session = match handshake.run() {
+            Ok(session) => session,
+            // That is the client's affair.
+            Err(error) => return debug!("client {number} broke off its handshake: {error}"),
+        };
+        if let Some(session) = session {
             let name = &session.export.name;
             self.registry.choose(number, name);
             if !self.exports().iter().any(|export| export.name == *name) {
                 // It was removed before the client could be told so.
                 return;
             }
+            debug!("client {number} is served export '{name}'");
             let shared = (&*self.statistics, &self.reports, &self.memory);
             Connection::new(session, peer, shared).serve();
         }

@@ -20,13 +20,14 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
     // Clients of the server that are not QEMU's.
     Tool { program: "nbdinfo", package: "libnbd-bin" },
     Tool { program: "nbdsh", package: "python3-libnbd" },
     Tool { program: "certtool", package: "gnutls-bin" },
+    Tool { program: "fio", package: "fio" },
     // A machine whose disk is on the server, and what unpacks its kernel.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     Tool { program: "dpkg-deb", package: "dpkg" },

@@ -135,11 +135,8 @@ h.pread_structured(200000, 0, note, nbd.CMD_FLAG_DF)
 assert chunks == [(0, 200000, nbd.READ_DATA)], chunks
 h.zero(100, 12345, nbd.CMD_FLAG_NO_HOLE)
 assert h.pread(101, 12345) == b"\0" * 100 + b"x"
-try:
-    h.zero(100, 0, nbd.CMD_FLAG_FAST_ZERO)
-    assert False
-except nbd.Error as error:
-    assert error.errno == "ENOTSUP", error
+h.zero(100, 12345, nbd.CMD_FLAG_FAST_ZERO)
+assert h.pread(1, 12345) == b"\0"
 h.cache(1 << 20, 0)
 h.trim(65536, 65536)
 h.flush()
@@ -167,6 +164,32 @@ print("all well")
     let folder = folder_with_image(16 * MIB);
     let served = Served::start(folder.path(), &["vm.qbm"]);
     assert_eq!(nbdsh(folder.path(), served.uri(), SCRIPT).stdout, "all well\n");
+}
+
+/// Zeroes that would have to be written are refused where fast ones are asked for, and nothing is marked.
+#[test]
+fn zeroes_that_are_not_fast_are_refused_and_mark_nothing() {
+    const SCRIPT: &str = r#"
+h.connect_uri(uri)
+try:
+    h.zero(1 << 20, 65536, nbd.CMD_FLAG_FAST_ZERO)
+    assert False
+except nbd.Error as error:
+    assert error.errno == "ENOTSUP", error
+h.pwrite(b"x" * 65536, 0)
+h.zero(65536, 0, nbd.CMD_FLAG_FAST_ZERO)
+assert h.pread(65536, 0) == b"\0" * 65536
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // What is over another image has to have clusters before it can be zeroed.
+    ours(folder, &["create", "base.qbm", "2M"]).success();
+    ours(folder, &["create", "-b", "base.qbm", "-F", "qbm", "vm.qbm", "2M"]).success();
+    ours(folder, &["bitmap", "--add", "vm.qbm", "nightly"]).success();
+    let served = Served::start(folder, &["vm.qbm"]);
+    nbdsh(folder, served.uri(), SCRIPT);
+    assert!(served.stop().0.success());
+    assert_eq!(marked(folder), [0]);
 }
 
 #[test]

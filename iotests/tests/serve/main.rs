@@ -4,9 +4,13 @@
 mod aio;
 mod clients;
 mod crashes;
+mod fio;
+mod imageio;
 mod live;
+mod logs;
 mod places;
 mod qmp;
+mod several;
 mod status;
 mod tls;
 

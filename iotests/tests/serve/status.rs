@@ -52,6 +52,13 @@ fn the_extents_of_a_bitmap_are_the_granules_written() {
         }
         assert_eq!(next, SIZE);
         assert_eq!(told, expected);
+        let totals = ["--map=qemu:dirty-bitmap:nightly", "--totals", "--json", served.uri()];
+        let totals = in_folder(folder, "nbdinfo", &totals).success().json();
+        let dirty = totals.as_array().unwrap().iter().find(|total| total["type"] == 1).unwrap();
+        // The last granule is cut at the end of the disk.
+        let marks = (0..).zip(&expected).filter(|(_, dirty)| **dirty).map(|(granule, _)| granule);
+        let bytes: u64 = marks.map(|granule: u64| GRANULE.min(SIZE - granule * GRANULE)).sum();
+        assert_eq!(dirty["size"], bytes);
 
         // In QEMU's hands a dirty extent is one without data.
         let options = "driver=nbd,server.type=unix,server.path=qbm.sock,\

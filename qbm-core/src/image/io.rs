@@ -72,6 +72,12 @@ impl<D: Directory> Image<D> {
         written.map_err(Error::io(self.chain.data_name(), "write zeroes"))
     }
 
+    /// Whether [`write_zeroes`](Self::write_zeroes) to `range` would write no zeroes, as far as is known: no
+    /// cluster has to be allocated for them, and the storage can do without.
+    pub async fn zeroes_fast(&self, range: ByteRange, unmap: Unmap) -> bool {
+        self.is_allocated(range) && self.data().zeroes_fast(unmap).await
+    }
+
     /// Gives up the contents of `range`; marks as [`write`](Self::write) does.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! `qbm serve`: lets virtual machines and backup programs attach to an image, by NBD.
+//! `qbm serve`: lets virtual machines and backup programs attach to images, by NBD.
 
+mod chosen;
 mod control;
 mod fork;
 mod places;
@@ -9,25 +10,27 @@ mod signals;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Args;
-use futures_executor::block_on;
-use qbm_core::{Access, Error};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Args};
 use qbm_nbd::limits::MAX_NAME;
-use qbm_nbd::{Export, Limits, Server, Stop, Tls};
+use qbm_nbd::{Limits, Server, Stop, Tls};
+use tracing::{error, info};
 
+use self::chosen::{Chosen, Opened};
 use self::control::Controlled;
 use self::places::{PidFile, Place, SocketFile};
 use self::secrecy::Secrecy;
 use crate::aio::Aio;
-use crate::open::{FileImage, ImageArgs, naming};
-use crate::remote;
+use crate::open::GateArgs;
+use crate::{logging, remote};
 
-/// Let virtual machines and backup programs attach to an image, by NBD
+/// Let virtual machines and backup programs attach to images, by NBD
 ///
-/// Serves until SIGTERM or SIGINT, and then closes the image cleanly; whatever ends it otherwise, no
+/// Serves until SIGTERM or SIGINT, and then closes the images cleanly; whatever ends it otherwise, no
 /// mark is lost. SIGUSR1 prints what it has done so far, on standard error. Sockets that systemd
 /// hands over are served too. Without --tls-certificates there is no encryption, and whoever can connect
 /// can read and write the disk.
@@ -36,8 +39,16 @@ use crate::remote;
 /// together have 256 MiB of memory for them, and go on more slowly without.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
+    /// The image's descriptor; several are exported by the names before `=`, or those of their files
+    #[arg(required = true, value_name = "[NAME=]IMAGE", value_parser = chosen())]
+    images: Vec<Chosen>,
+    /// Take FILE, or the disk of the NBD server at this address, for the data image, whatever the
+    /// descriptor names
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// Which other files may be opened.
     #[command(flatten)]
-    image: ImageArgs,
+    gate: GateArgs,
     #[command(flatten)]
     places: Places,
     #[command(flatten)]
@@ -48,29 +59,35 @@ pub struct ServeArgs {
     /// Refuse writes
     #[arg(short, long)]
     read_only: bool,
-    /// Let clients see the bitmap NAME, as qemu:dirty-bitmap:NAME; may be repeated
+    /// Let clients see the bitmap NAME, as qemu:dirty-bitmap:NAME, of each image that has it; may be
+    /// repeated
     #[arg(short = 'B', long, value_name = "NAME")]
     bitmap: Vec<String>,
-    /// The name that clients ask for; they may always ask for the empty one
-    #[arg(short = 'x', long, value_name = "NAME", default_value = "", value_parser = short_text)]
-    export_name: String,
-    /// Text about the export, for people
+    /// The name that clients ask for; they may always ask for the empty one, which is that of the first
+    /// image
+    #[arg(short = 'x', long, value_name = "NAME", value_parser = short_text)]
+    export_name: Option<String>,
+    /// Text about the exports, for people
     #[arg(short = 'D', long, value_name = "TEXT", default_value = "", value_parser = short_text)]
     description: String,
     /// Serve at most N clients at a time
     #[arg(short = 'e', long, value_name = "N", default_value = "64", value_parser = connections)]
     max_connections: u16,
     /// Let programs of this user and of root control the image by QMP, on a Unix socket at PATH; by
-    /// default IMAGE.qmp, unless it is served read-only
+    /// default IMAGE.qmp for each, unless it is served read-only
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
-    /// Write the process id to FILE once clients can connect; it is removed when the image is closed
+    /// Write the process id to FILE once clients can connect; it is removed when all images are closed
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Return once clients can connect, and serve in the background; what would be told on standard
     /// error is then lost
     #[arg(long)]
     fork: bool,
+    /// Tell also who comes and goes; twice, all that can be told. The variable QBM_LOG sets the least:
+    /// off, error, warn, info (the default), debug or trace
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
     /// This is the process in the background
     #[arg(long, hide = true)]
     forked: bool,
@@ -88,6 +105,10 @@ pub(super) struct Places {
     /// The address of the TCP port
     #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1", requires = "port")]
     bind: String,
+}
+
+fn chosen() -> impl TypedValueParser<Value = Chosen> {
+    OsStringValueParser::new().try_map(Chosen::parse)
 }
 
 fn short_text(text: &str) -> Result<String, String> {
@@ -115,38 +136,45 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     } else if args.fork {
         return fork::start();
     }
+    logging::start(args.verbose)?;
     // Before all else, so that every thread leaves them to the one that waits for them.
     signals::block()?;
     let tls = args.secrecy.read()?;
     let places = places::open(&args.places)?;
-    let access = if args.read_only { Access::Read } else { Access::Write };
-    let image = args.image.open_by(args.aio, access, false)?;
-    check_bitmaps(&image, &args.bitmap).map_err(naming(&args.image.image))?;
-    // Removed when the image is closed, so that others can wait for that.
-    let _pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
-    let monitors = monitors(args)?;
-    let image = Arc::new(image);
-    let served = serve(args, Arc::clone(&image), tls, (places, monitors));
-    let image = Arc::into_inner(image).expect("the server has given it back");
+    let images = chosen::open(args)?;
+    // Removed when the images are closed, so that others can wait for that.
+    let pid_file = args.pid_file.as_deref().map(PidFile::write).transpose();
+    let (_pid_file, served) = match pid_file {
+        Ok(file) => (file, serve_opened(args, &images, tls, places)),
+        Err(error) => (None, Err(error)),
+    };
     // Closed either way.
-    let closed = block_on(image.close());
-    served?;
-    closed.map_err(naming(&args.image.image))?;
+    let closed = chosen::close(images);
+    served.and(closed)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_bitmaps(image: &FileImage, wanted: &[String]) -> Result<(), Error> {
-    let bitmaps = block_on(image.bitmaps());
-    let missing = wanted.iter().find(|name| bitmaps.iter().all(|bitmap| bitmap.name != **name));
-    missing.map_or(Ok(()), |name| Err(Error::BitmapNotFound(name.clone())))
+/// Serves `images` until the server is to stop.
+fn serve_opened(
+    args: &ServeArgs,
+    images: &[Opened],
+    tls: Option<Tls>,
+    places: Vec<Place>,
+) -> anyhow::Result<()> {
+    let monitors = images.iter().map(|opened| monitors(args, opened));
+    let monitors = monitors.collect::<anyhow::Result<Vec<_>>>()?;
+    serve(args, images, tls, (places, monitors))
 }
 
-/// Where monitors connect. Only once the image is ours: another server may have the socket.
-fn monitors(args: &ServeArgs) -> anyhow::Result<Option<(UnixListener, SocketFile)>> {
+/// Where the monitors of an image connect. Only once it is ours: another server may have the socket.
+fn monitors(
+    args: &ServeArgs,
+    opened: &Opened,
+) -> anyhow::Result<Option<(UnixListener, SocketFile)>> {
     let path = match &args.qmp {
         Some(path) => path.clone(),
         None if args.read_only => return Ok(None),
-        None => remote::socket_of(&args.image.image),
+        None => remote::socket_of(&opened.args.image),
     };
     let listener = places::bind_private(&path).with_context(|| path.display().to_string());
     let listener = listener.context("--qmp PATH can put the control elsewhere")?;
@@ -155,22 +183,14 @@ fn monitors(args: &ServeArgs) -> anyhow::Result<Option<(UnixListener, SocketFile
 
 fn serve(
     args: &ServeArgs,
-    image: Arc<FileImage>,
+    images: &[Opened],
     tls: Option<Tls>,
-    (places, monitors): (Vec<Place>, Option<(UnixListener, SocketFile)>),
+    (places, monitors): (Vec<Place>, Vec<Option<(UnixListener, SocketFile)>>),
 ) -> anyhow::Result<()> {
     let scheme = if tls.is_some() { "nbds" } else { "nbd" };
-    let export = Export {
-        name: args.export_name.clone(),
-        description: args.description.clone(),
-        access: image.access(),
-        disk: Arc::clone(&image) as _,
-        bitmaps: args.bitmap.clone(),
-    };
+    let exports = images.iter().map(|opened| opened.export(&args.description, &args.bitmap));
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
-    let name = args.image.image.display().to_string();
-    let report = move |line: &str| eprintln!("qbm: {name}: {line}");
-    let server = Server::new(vec![export], limits, report.clone());
+    let server = Server::new(exports.collect(), limits, report(images, |line| error!("{line}")));
     let server = match tls {
         Some(tls) => server.with_tls(tls),
         None => server,
@@ -179,19 +199,37 @@ fn serve(
     let (stopper, stop) = Stop::new().context("stopping")?;
     signals::watch(stopper, server.statistics()).context("signals")?;
     for place in &places {
-        println!("serving {}", place.address(scheme, &args.export_name));
+        for opened in images {
+            println!("serving {}", place.address(scheme, &opened.name));
+        }
     }
     if args.forked {
         fork::detach().context("--fork")?;
     }
     let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
-    let control = monitors.map(|(listener, file)| {
-        let gate = args.image.gate.clone();
-        (Controlled::start((image, Arc::clone(&server)), gate, listener, report), file)
+    let controls = images.iter().zip(monitors).filter_map(|(opened, monitors)| {
+        let (listener, file) = monitors?;
+        let served = (Arc::clone(&opened.image), Arc::clone(&server));
+        let gate = opened.args.gate.clone();
+        let report = report(slice::from_ref(opened), |line| info!("{line}"));
+        Some((Controlled::start(served, gate, listener, report), file))
     });
+    let controls: Vec<_> = controls.collect();
     let served = server.serve(&listeners, &stop).context("waiting for clients");
-    if let Some((control, _file)) = control {
+    for (control, _file) in controls {
         control.end();
     }
     served
+}
+
+/// Tells the operator lines about images by `tell`: about which one, if there is no other.
+fn report(
+    images: &[Opened],
+    tell: fn(String),
+) -> impl Fn(&str) + Clone + Send + Sync + 'static {
+    let about = match images {
+        [opened] => format!("{}: ", opened.args.image.display()),
+        _ => String::new(),
+    };
+    move |line| tell(format!("{about}{line}"))
 }

@@ -1,0 +1,84 @@
+//! oVirt's imageio: the NBD client of a backup program, in Python, from the Python Package Index.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use iotests::{Served, folder_with_image, run, tool};
+
+use super::{GRANULE, MIB, in_folder, marked, qemu_io};
+
+/// What is installed, beside what the build has made.
+const PACKAGE: &str = "ovirt-imageio==2.5.1";
+
+/// The folder of the package, which is installed at the first call.
+///
+/// # Panics
+///
+/// If it is not there, and cannot be installed.
+fn package() -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.join(PACKAGE.replace("==", "-"));
+    if !folder.exists() {
+        let coming = tempfile::tempdir_in(tmp).unwrap();
+        let place = coming.path().to_str().unwrap();
+        let options = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", place, PACKAGE];
+        let installed = run(tool("python3").args(options));
+        assert!(
+            installed.status.success(),
+            "this test needs {PACKAGE} from the Python Package Index, and pip cannot install it: {}",
+            installed.stderr
+        );
+        fs::rename(coming.keep(), &folder).unwrap();
+    }
+    folder
+}
+
+/// Copies what it is told is dirty, as an incremental backup does, and tells what it was told.
+const SCRIPT: &str = r#"
+import json, sys
+from ovirt_imageio._internal import nbd, nbdutil
+with nbd.Client(nbd.UnixAddress("qbm.sock"), dirty=True) as client:
+    assert client.dirty_bitmap == "qemu:dirty-bitmap:nightly", client.dirty_bitmap
+    dirty, offset = [], 0
+    with open("backup.raw", "r+b") as backup:
+        for extent in nbdutil.extents(client, dirty=True):
+            if extent.dirty:
+                if dirty and sum(dirty[-1]) == offset:
+                    # It tells apart what is zero.
+                    dirty[-1][1] += extent.length
+                else:
+                    dirty.append([offset, extent.length])
+                backup.seek(offset)
+                backup.write(client.read(offset, extent.length))
+            offset += extent.length
+    assert offset == client.export_size
+    zeroes = [extent.zero for extent in nbdutil.extents(client)]
+    client.write(15 << 20, b"x" * 4096)
+    client.zero(14 << 20, 65536)
+    client.flush()
+print(json.dumps([dirty, zeroes]))
+"#;
+
+#[test]
+fn imageio_backs_up_the_granules_that_were_written() {
+    let package = package();
+    let folder = folder_with_image(16 * MIB);
+    let folder = folder.path();
+    in_folder(folder, "cp", &["--sparse=always", "vm.raw", "backup.raw"]).success();
+    let served = Served::start(folder, &["--bitmap", "nightly", "vm.qbm"]);
+    let writes = ["write -P 1 64k 64k", "write -P 2 1M 3M", "write -P 3 10M 1k", "flush"];
+    qemu_io(folder, served.uri(), &writes);
+    in_folder(folder, "cp", &["vm.raw", "expected.raw"]).success();
+    let mut python = tool("python3");
+    python.current_dir(folder).env("PYTHONPATH", package).args(["-c", SCRIPT]);
+    let told = run(&mut python).success().json();
+    let granules = |offset: u64, length: u64| [offset, length].map(|count| count * GRANULE);
+    let expected = [granules(1, 1), granules(16, 48), granules(160, 1)];
+    assert_eq!(told[0], serde_json::json!(expected));
+    assert_eq!(told[1], serde_json::json!([true, false, true, false, true, false, true]));
+    in_folder(folder, "cmp", &["expected.raw", "backup.raw"]).success();
+    assert!(served.stop().0.success());
+    let mut expected: Vec<u64> = vec![1];
+    expected.extend((16..64).chain([160, 224, 240]));
+    assert_eq!(marked(folder), expected);
+}

@@ -1,0 +1,68 @@
+//! Several images in one server.
+
+use std::fs;
+
+use iotests::{Served, folder_with_image, qbm};
+
+use super::{MIB, in_folder, marked, ours, qemu_io};
+
+#[test]
+fn several_images_are_served_each_under_its_name() {
+    let folder = folder_with_image(16 * MIB);
+    let folder = folder.path();
+    fs::File::create(folder.join("b.raw")).unwrap().set_len(8 * MIB).unwrap();
+    ours(folder, &["create", "--data-file", "b.raw", "b.qbm"]).success();
+    let mut command = qbm();
+    command.current_dir(folder).args(["serve", "--socket", "qbm.sock", "--bitmap", "nightly"]);
+    let served = Served::spawn(command.args(["first disk=vm.qbm", "b.qbm"]), 2);
+    let uri = |name: &str| format!("nbd+unix:///{name}?socket={}/qbm.sock", folder.display());
+    assert_eq!(served.uris()[0], "nbd+unix:///first%20disk?socket=qbm.sock");
+    assert_eq!(served.uris()[1], "nbd+unix:///b.qbm?socket=qbm.sock");
+
+    let listed = in_folder(folder, "nbdinfo", &["--list", "--json", &uri("")]).success().json();
+    let told = listed["exports"].as_array().unwrap().iter().map(|export| {
+        let context = |name: &str| export["contexts"].as_array().unwrap().contains(&name.into());
+        let name = export["export-name"].as_str().unwrap();
+        (name, export["export-size"].as_u64().unwrap(), context("qemu:dirty-bitmap:nightly"))
+    });
+    let expected = [("first disk", 16 * MIB, true), ("b.qbm", 8 * MIB, false)];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let socket = folder.join("qbm.sock");
+    let listed = in_folder(folder, "qemu-nbd", &["--list", "-k", socket.to_str().unwrap()]);
+    let listed = listed.success().stdout;
+    assert!(listed.contains("exports available: 2") && listed.contains("export: 'b.qbm'"), "{listed}");
+
+    qemu_io(folder, &uri("first%20disk"), &["write 1M 64k", "flush"]);
+    qemu_io(folder, &uri(""), &["write 2M 64k", "flush"]);
+    qemu_io(folder, &uri("b.qbm"), &["write -P 3 1M 1M", "flush"]);
+    // Each has a control of its own.
+    ours(folder, &["bitmap", "--add", "b.qbm", "weekly"]).success();
+    qemu_io(folder, &uri("b.qbm"), &["write -P 3 4M 64k", "flush"]);
+    assert!(served.stop().0.success());
+    assert_eq!(marked(folder), [16, 32]);
+    let map = ["map", "--bitmap", "weekly", "--output", "json", "b.qbm"];
+    let map = ours(folder, &map).success().json();
+    let dirty: Vec<_> =
+        map.as_array().unwrap().iter().filter(|extent| extent["dirty"] == true).collect();
+    assert_eq!((dirty.len(), &dirty[0]["start"]), (1, &(4 * MIB).into()));
+}
+
+#[test]
+fn images_that_cannot_be_told_apart_are_refused_and_left_closed() {
+    let folder = folder_with_image(MIB);
+    let folder = folder.path();
+    let refused = |arguments: &[&str], why: &str| {
+        let refused = ours(folder, &[&["serve", "--socket", "s"], arguments].concat()).code(1);
+        assert_eq!(refused.stderr, format!("qbm: {why}\n"));
+    };
+    let twice = "two images are called 'vm.qbm'; NAME=IMAGE gives one of them another name";
+    refused(&["vm.qbm", "vm.qbm"], twice);
+    let one = "--export-name, --data-file and --qmp are for one image; NAME=IMAGE names several";
+    refused(&["-x", "n", "a=vm.qbm", "vm.qbm"], one);
+    refused(&["-x", "n", "a=vm.qbm"], "--export-name: the image has a name already");
+    refused(&["-B", "none", "a=vm.qbm"], "vm.qbm: Dirty bitmap 'none' not found");
+    let missing = ours(folder, &["serve", "--socket", "s", "vm.qbm", "other.qbm"]).code(1);
+    assert!(missing.stderr.contains("other.qbm: No such file"), "{}", missing.stderr);
+    let info = ours(folder, &["info", "--output", "json", "vm.qbm"]).success().json();
+    assert_ne!(info["dirty-flag"], true, "{info}");
+}

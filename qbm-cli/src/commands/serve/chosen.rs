@@ -1,0 +1,169 @@
+//! Which images are served, and under which names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use futures_executor::block_on;
+use qbm_core::{Access, Error};
+use qbm_nbd::Export;
+
+use super::ServeArgs;
+use crate::disk::DiskFormat;
+use crate::open::{FileImage, ImageArgs, naming};
+
+/// `[NAME=]IMAGE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// The name that clients ask for.
+    name: Option<String>,
+    path: PathBuf,
+}
+
+impl Chosen {
+    /// Reads it. What is before the first `=` is a name, unless it has a `/`.
+    pub(super) fn parse(text: OsString) -> Result<Self, String> {
+        let parts = text.to_str().and_then(|text| text.split_once('='));
+        let Some((name, path)) = parts.filter(|(name, _)| !name.contains('/')) else {
+            return Ok(Self { name: None, path: text.into() });
+        };
+        if path.is_empty() {
+            return Err("there is no image after the `=`".to_owned());
+        }
+        Ok(Self { name: Some(super::short_text(name)?), path: path.into() })
+    }
+}
+
+/// An image that is served, and how it was opened.
+pub(super) struct Opened {
+    pub(super) args: ImageArgs,
+    pub(super) name: String,
+    pub(super) image: Arc<FileImage>,
+}
+
+/// Opens all that `args` name.
+///
+/// # Errors
+///
+/// If one cannot be opened or lacks what is to be exported, or two have the same name. Those that were
+/// opened are closed.
+pub(super) fn open(args: &ServeArgs) -> anyhow::Result<Vec<Opened>> {
+    let names = names(args)?;
+    let mut opened = Vec::new();
+    let all = names.into_iter().zip(&args.images).try_for_each(|(name, chosen)| {
+        let image = ImageArgs {
+            image: chosen.path.clone(),
+            format: DiskFormat::Qbm,
+            data_file: args.data_file.clone(),
+            gate: args.gate.clone(),
+        };
+        let access = if args.read_only { Access::Read } else { Access::Write };
+        let disk = Arc::new(image.open_by(args.aio, access, false)?);
+        opened.push(Opened { args: image, name, image: disk });
+        Ok(())
+    });
+    match all.and_then(|()| check_bitmaps(&opened, &args.bitmap)) {
+        Ok(()) => Ok(opened),
+        Err(error) => {
+            // What goes wrong beside that is of no account.
+            let _closed = close(opened);
+            Err(error)
+        }
+    }
+}
+
+/// Closes all of them; the first error is returned, and the others are told.
+///
+/// # Errors
+///
+/// If one cannot be closed cleanly.
+pub(super) fn close(opened: Vec<Opened>) -> anyhow::Result<()> {
+    let mut closed = Ok(());
+    for Opened { args, image, .. } in opened {
+        let image = Arc::into_inner(image).expect("the server has given it back");
+        let done = block_on(image.close()).map_err(naming(&args.image));
+        match (&closed, done) {
+            (Ok(()), done) => closed = done,
+            (Err(_), Ok(())) => {}
+            (Err(_), Err(error)) => eprintln!("qbm: {error:#}"),
+        }
+    }
+    closed
+}
+
+/// The name of each image: the one that it is given, or that of its file where there are several.
+fn names(args: &ServeArgs) -> anyhow::Result<Vec<String>> {
+    if let [Chosen { name, .. }] = &args.images[..] {
+        let name = match (name, &args.export_name) {
+            (Some(_), Some(_)) => bail!("--export-name: the image has a name already"),
+            (name, other) => name.as_ref().or(other.as_ref()).cloned().unwrap_or_default(),
+        };
+        return Ok(vec![name]);
+    }
+    if args.export_name.is_some() || args.data_file.is_some() || args.qmp.is_some() {
+        bail!("--export-name, --data-file and --qmp are for one image; NAME=IMAGE names several");
+    }
+    let mut names: Vec<String> = Vec::new();
+    for Chosen { name, path } in &args.images {
+        let file = || path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.clone().or_else(file).with_context(|| path.display().to_string())?;
+        if names.contains(&name) {
+            bail!("two images are called '{name}'; NAME=IMAGE gives one of them another name");
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// That each bitmap is in some image.
+fn check_bitmaps(opened: &[Opened], wanted: &[String]) -> anyhow::Result<()> {
+    for name in wanted {
+        if !opened.iter().any(|opened| has_bitmap(&opened.image, name)) {
+            let first = opened.first().map(|opened| opened.args.image.clone());
+            let image = first.unwrap_or_default();
+            return Err(naming(&image)(Error::BitmapNotFound(name.clone())));
+        }
+    }
+    Ok(())
+}
+
+fn has_bitmap(image: &FileImage, name: &str) -> bool {
+    block_on(image.bitmaps()).iter().any(|bitmap| bitmap.name == name)
+}
+
+impl Opened {
+    /// As clients see it: with those of `bitmaps` that it has.
+    pub(super) fn export(&self, description: &str, bitmaps: &[String]) -> Export {
+        let bitmaps = bitmaps.iter().filter(|name| has_bitmap(&self.image, name));
+        Export {
+            name: self.name.clone(),
+            description: description.to_owned(),
+            access: self.image.access(),
+            disk: Arc::clone(&self.image) as _,
+            bitmaps: bitmaps.cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qbm_nbd::limits::MAX_NAME;
+
+    use super::*;
+
+    #[test]
+    fn a_name_comes_before_an_equals_sign_and_has_no_slash() {
+        let parse = |text: &str| Chosen::parse(text.into());
+        let chosen = |name: Option<&str>, path: &str| {
+            Ok(Chosen { name: name.map(str::to_owned), path: path.into() })
+        };
+        assert_eq!(parse("vm.qbm"), chosen(None, "vm.qbm"));
+        assert_eq!(parse("vm=a/vm.qbm"), chosen(Some("vm"), "a/vm.qbm"));
+        assert_eq!(parse("=vm.qbm"), chosen(Some(""), "vm.qbm"));
+        assert_eq!(parse("./a=b.qbm"), chosen(None, "./a=b.qbm"));
+        assert_eq!(parse("a=b=c"), chosen(Some("a"), "b=c"));
+        parse("vm=").expect_err("no image");
+        parse(&format!("{}=vm.qbm", "x".repeat(MAX_NAME + 1))).expect_err("a long name");
+    }
+}
