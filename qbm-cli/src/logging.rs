@@ -4,7 +4,7 @@
 //! journal notes the time. Elsewhere it begins with the time.
 
 use std::env;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 
 use anyhow::anyhow;

@@ -45,7 +45,7 @@ fn the_operator_is_told_what_the_level_says() {
     assert_eq!(refused.code(1).stderr, format!("qbm: QBM_LOG=loud: {levels}\n"));
 }
 
-/// systemd says by JOURNAL_STREAM which file is its journal's.
+/// systemd says by `JOURNAL_STREAM` which file is its journal's.
 #[test]
 fn the_journal_is_told_priorities_and_no_times() {
     let folder = folder_with_image(MIB);

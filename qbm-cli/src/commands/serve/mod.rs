@@ -84,7 +84,7 @@ pub struct ServeArgs {
     /// error is then lost
     #[arg(long)]
     fork: bool,
-    /// Tell also who comes and goes; twice, all that can be told. The variable QBM_LOG sets the least:
+    /// Tell also who comes and goes; twice, all that can be told. The variable `QBM_LOG` sets the least:
     /// off, error, warn, info (the default), debug or trace
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -223,10 +223,7 @@ fn serve(
 }
 
 /// Tells the operator lines about images by `tell`: about which one, if there is no other.
-fn report(
-    images: &[Opened],
-    tell: fn(String),
-) -> impl Fn(&str) + Clone + Send + Sync + 'static {
+fn report(images: &[Opened], tell: fn(String)) -> impl Fn(&str) + Clone + Send + Sync + 'static {
     let about = match images {
         [opened] => format!("{}: ", opened.args.image.display()),
         _ => String::new(),
