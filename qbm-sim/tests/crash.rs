@@ -30,8 +30,9 @@ fn a_case_is_the_same_each_time() {
     assert_eq!(run_case(3), run_case(3));
 }
 
-/// P1 to P4 hold on a small scale whatever happens: every workload of up to two operations, the
-/// power cut at each step, and each part kept of what was not synced. `cargo xtask test` takes three.
+/// P1 to P4 hold on a small scale whatever happens: every workload of up to two operations, or
+/// one on an overlay, the power cut at each step, and each part kept of what was not synced.
+/// `cargo xtask test` takes one more.
 #[test]
 fn every_small_workload_recovers_from_every_cut() {
     let mut total = Count::default();

@@ -115,9 +115,9 @@ pub(crate) fn bench() -> Result<()> {
     run(&mut program(Engine::Sound, "benches", [])?)
 }
 
-/// Every workload of up to three operations, the power cut everywhere.
+/// Every workload of up to three operations, on overlays of up to two, the power cut everywhere.
 pub(crate) fn small() -> Result<()> {
-    let enough = ["--small", "3", "--at-least-images", "140000"];
+    let enough = ["--small", "3", "--at-least-images", "220000"];
     run(&mut program(Engine::Sound, "qbm-sim", enough)?)
 }
 

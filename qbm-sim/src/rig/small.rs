@@ -1,6 +1,6 @@
-//! All there is on a small scale, nothing drawn: every workload of a few operations, the power cut
-//! at every step of its last operation and of the close after it, and every part kept of what was
-//! not synced. What happens at once is for the drawn cases.
+//! All there is on a small scale, nothing drawn: every workload of a few operations, on a flat image
+//! and on overlays, the power cut at every step of its last operation and of the close after it, and
+//! every part kept of what was not synced. What happens at once is for the drawn cases.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -44,19 +44,36 @@ fn change(range: Range<usize>, what: Request, persist: Persist) -> Operation {
     Operation::Change { range, what, persist }
 }
 
-/// How many workloads there are of up to `length` operations.
+/// How many workloads there are of up to `length` operations on a flat image, and of one less on overlays.
 pub fn workloads(length: u32) -> u64 {
-    (1..=length).map(|length| (OPERATIONS.len() as u64).pow(length)).sum()
+    (1..=length).flat_map(of_length).map(|(_, length)| sequences(length)).sum()
 }
 
-/// The workload `number`; the shorter ones come first.
-fn workload(mut number: u64) -> Vec<Operation> {
-    let count = OPERATIONS.len() as u64;
-    let mut length = 1;
-    while number >= count.pow(length) {
-        number -= count.pow(length);
-        length += 1;
+/// What is run at `length`, and how many operations on it: overlays one less, for they take longer.
+fn of_length(length: u32) -> [(Subject, u32); Subject::ALL.len()] {
+    Subject::ALL
+        .map(|subject| (subject, if subject == Subject::Flat { length } else { length - 1 }))
+}
+
+/// How many sequences of `length` operations there are; none without an operation.
+fn sequences(length: u32) -> u64 {
+    if length == 0 { 0 } else { (OPERATIONS.len() as u64).pow(length) }
+}
+
+/// The workload `number`, and what it is on; the shorter ones come first.
+fn workload(mut number: u64) -> (Subject, Vec<Operation>) {
+    for (subject, length) in (1..).flat_map(of_length) {
+        if number < sequences(length) {
+            return (subject, sequence(number, length));
+        }
+        number -= sequences(length);
     }
+    unreachable!("there are workloads of every length")
+}
+
+/// The sequence `number` of `length` operations.
+fn sequence(number: u64, length: u32) -> Vec<Operation> {
+    let count = OPERATIONS.len() as u64;
     let digit = |position: u32| number / count.pow(position) % count;
     let operation = |position: u32| {
         let which = usize::try_from(digit(position)).expect("one of a few");
@@ -74,7 +91,7 @@ fn workload(mut number: u64) -> Vec<Operation> {
 pub fn run_workload(number: u64) -> Count {
     let replay = Replay(number);
     let mut count = Count { cases: 1, ..Count::default() };
-    let subject = Subject::Flat;
+    let (subject, mut operations) = workload(number);
     let media = subject.begun();
     let (source, target) = (Disk::new(media.source.clone(), 1), Disk::new(media.target.clone(), 2));
     let host: Arc<dyn Host> = Arc::new(SimHost::new(3));
@@ -91,7 +108,6 @@ pub fn run_workload(number: u64) -> Count {
     cuts.without(async { opened = Some(open(&source, &host).await.expect("open")) });
     let image = opened.expect("the task has ended");
     let site = Site { image: &image, disk: &source, target: &target, host: &host, model: &model };
-    let mut operations = workload(number);
     let last = operations.pop().expect("a workload has an operation");
     for operation in operations {
         cuts.without(perform(site, operation));
@@ -193,9 +209,16 @@ mod tests {
             (0..workloads(2)).map(|number| format!("{:?}", workload(number))).collect();
         let different: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len());
-        assert_eq!(all.len(), 16 + 16 * 16);
-        assert_eq!(workload(workloads(2) - 1).len(), 2);
-        assert_eq!(workload(workloads(2)).len(), 3);
+        assert_eq!(all.len(), 16 + 16 * 16 + 2 * 16);
+        let is = |number: u64, subject: Subject, length: usize| {
+            let (on, operations) = workload(number);
+            assert_eq!((on, operations.len()), (subject, length), "{number}");
+        };
+        is(15, Subject::Flat, 1);
+        is(16, Subject::Flat, 2);
+        is(16 + 16 * 16, Subject::OverShort, 1);
+        is(workloads(2) - 1, Subject::OverLong, 1);
+        is(workloads(2), Subject::Flat, 3);
     }
 
     #[test]
