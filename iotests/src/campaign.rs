@@ -20,13 +20,31 @@ const LONGEST_LIFE: u64 = 100;
 const LIVES_OF_AN_OVERLAY: u32 = 8;
 /// Cuts of one file system, before it is made anew.
 const CUTS: u32 = 30;
+/// How many rounds have one on a flat image. An overlay has all that such an image has, and clusters.
+const FLAT_EVERY: u32 = 16;
+
+/// What was found in images of either kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tallies {
+    /// Images of their own.
+    pub flat: Tally,
+    /// Images over another one.
+    pub overlay: Tally,
+}
+
+impl Tallies {
+    fn add(&mut self, other: Self) {
+        self.flat.add(other.flat);
+        self.overlay.add(other.overlay);
+    }
+}
 
 /// Kills a writer `count` times, at moments that `seed` draws.
 ///
 /// # Panics
 ///
 /// If a promise is broken; the message has what replays it.
-pub fn kill(count: u32, seed: Seed) -> Tally {
+pub fn kill(count: u32, seed: Seed) -> Tallies {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut random = seed.random();
     let mut sites = Sites::prepare(folder.path(), &mut random);
@@ -37,7 +55,7 @@ pub fn kill(count: u32, seed: Seed) -> Tally {
         let judged = writer.kill().and_then(|testament| site.judge(&testament));
         check(site, judged, &format!("kill {round}, QBM_SEED={seed}"));
     }
-    sites.tally()
+    sites.tallies()
 }
 
 /// Cuts the power `count` times under a writer, at moments that `seed` draws.
@@ -45,8 +63,8 @@ pub fn kill(count: u32, seed: Seed) -> Tally {
 /// # Panics
 ///
 /// If a promise is broken, or without root's rights.
-pub fn power_cut(count: u32, seed: Seed) -> Tally {
-    let mut total = Tally::default();
+pub fn power_cut(count: u32, seed: Seed) -> Tallies {
+    let mut total = Tallies::default();
     let mut random = seed.random();
     let mut left = count;
     while left > 0 {
@@ -65,7 +83,7 @@ pub fn power_cut(count: u32, seed: Seed) -> Tally {
             let judged = site.judge(&testament);
             check(site, judged, &format!("cut {round} of {left} left, QBM_SEED={seed}"));
         }
-        total.add(sites.tally());
+        total.add(sites.tallies());
     }
     total
 }
@@ -89,8 +107,8 @@ impl Sites {
     /// The site of the round `round`, and how its writer moves its bytes. Whatever a writer of one
     /// kind leaves, one of the other has to recover.
     fn turn(&mut self, round: u32, random: &mut Rng) -> (&mut Site, Aio) {
-        let aio = if round % 8 < 2 { Aio::IoUring } else { Aio::Threads };
-        if round.is_multiple_of(2) {
+        let aio = if random.u8(..4) == 0 { Aio::IoUring } else { Aio::Threads };
+        if round % FLAT_EVERY == 1 {
             return (&mut self.flat, aio);
         }
         if self.overlay.lives() == LIVES_OF_AN_OVERLAY {
@@ -102,11 +120,10 @@ impl Sites {
         (&mut self.overlay, aio)
     }
 
-    fn tally(&self) -> Tally {
-        let mut tally = self.before;
-        tally.add(self.flat.tally());
-        tally.add(self.overlay.tally());
-        tally
+    fn tallies(&self) -> Tallies {
+        let mut overlay = self.before;
+        overlay.add(self.overlay.tally());
+        Tallies { flat: self.flat.tally(), overlay }
     }
 }
 
