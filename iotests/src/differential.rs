@@ -2,7 +2,7 @@
 //! what is to be seen compared after each.
 //!
 //! What must not be the same is how zeroes are kept: as a cluster, as a hole in one, or as nothing.
-//! So the layer that has a stretch is compared only where one of the two has data. The bytes are read
+//! So the layer that has a sector is compared only where it is not zero. The bytes are read
 //! from the files at the places that the maps tell, so that a wrong map is seen as well.
 
 use std::fmt;
@@ -15,6 +15,7 @@ use std::thread;
 
 use fastrand::Rng;
 use qbm_cli::target::data_name;
+use qbm_core::zeroes::is_zero;
 use serde_json::Value;
 
 use crate::{Finished, Seed, qbm, run, tool};
@@ -348,12 +349,11 @@ fn difference([ours, theirs]: &[Seen; 2], seams: &[u64]) -> Option<String> {
         };
         seen.extents.iter().find(holds).cloned()
     };
-    for offset in (0..length).step_by(512) {
+    for (offset, sector) in (0..length).step_by(512).zip(ours.bytes.chunks(512)) {
         let (Some(a), Some(b)) = (at(ours, offset), at(theirs, offset)) else {
             return Some(format!("the map ends before {offset}\n{}", maps()));
         };
-        let compared =
-            (a["data"] == true || b["data"] == true) && !seams.contains(&(offset / CLUSTER));
+        let compared = !is_zero(sector) && !seams.contains(&(offset / CLUSTER));
         if compared && (&a["depth"], &a["present"]) != (&b["depth"], &b["present"]) {
             return Some(format!("the maps differ at {offset}\n{}", maps()));
         }
