@@ -238,7 +238,8 @@ fn a_disk_that_could_not_shrink_keeps_its_size_for_writes() {
     let disk = image(SIZE);
     run(&disk, 14, async {
         let image = open(&disk, Access::Write).await.unwrap();
-        let (kind, error) = (Some(Kind::Sync), ErrorKind::StorageFull);
+        // At the descriptor, when no write past the new end is let in any more.
+        let (kind, error) = (Some(Kind::Rename), ErrorKind::StorageFull);
         disk.inject(Fault { kind, after: 0, count: 1, error });
         image.resize(SIZE / 2).await.unwrap_err();
         assert_eq!(image.size(), SIZE);
