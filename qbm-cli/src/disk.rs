@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use futures_executor::block_on;
 use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Disk, Lock, Storage};
@@ -19,6 +19,34 @@ pub enum DiskFormat {
     Raw,
     /// An image: a descriptor, and what it names
     Qbm,
+}
+
+/// The formats of the disk to read and of the one to write, and what may be opened.
+#[derive(Args, Debug)]
+pub struct CopyArgs {
+    /// The format of the disk to read
+    #[arg(short = 'f', value_enum, value_name = "FORMAT", default_value = "qbm")]
+    pub format: DiskFormat,
+    /// The format of the disk to write
+    #[arg(short = 'O', value_enum, value_name = "FORMAT", default_value = "raw")]
+    pub output_format: DiskFormat,
+    /// Read although a program has the disk open
+    #[arg(short = 'U', long)]
+    force_share: bool,
+    /// Which other files may be opened.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+impl CopyArgs {
+    /// Opens the disk at `path`, to be read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenDisk::open`].
+    pub fn source(&self, path: &Path) -> anyhow::Result<OpenDisk> {
+        OpenDisk::open(&self.gate, (path, self.format), Access::Read, self.force_share)
+    }
 }
 
 /// A disk that is open.

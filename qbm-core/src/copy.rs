@@ -66,6 +66,18 @@ pub async fn copy<S: Directory, T: Directory>(
     copying: &Copying,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<u64> {
+    let written = copy_bytes(source, sink, copying, progress).await?;
+    sink.flush().await?;
+    Ok(written)
+}
+
+/// The same, without making it durable.
+pub(crate) async fn copy_bytes<S: Directory, T: Directory>(
+    source: Disk<'_, S>,
+    sink: Disk<'_, T>,
+    copying: &Copying,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<u64> {
     let from = copying.from;
     let mut copier = Copier { source, sink, copying, spare: Vec::new() };
     let mut written = 0;
@@ -87,7 +99,6 @@ pub async fn copy<S: Directory, T: Directory>(
             progress(Progress { done: offset - from.start(), total: from.length() });
         }
     }
-    sink.flush().await?;
     Ok(written)
 }
 

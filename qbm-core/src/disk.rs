@@ -59,6 +59,18 @@ impl<D: Directory> Disk<'_, D> {
         }
     }
 
+    /// Whether it is the layer of `image` at `depth`; `None` where that cannot be known.
+    pub(crate) async fn is_layer_of<I: Directory>(
+        self,
+        image: &Image<I>,
+        depth: usize,
+    ) -> Option<bool> {
+        match self {
+            Self::File { file, .. } => image.is_layer(depth, file).await,
+            Self::Image(own) => image.is_layer(depth, own.top_layer().1).await,
+        }
+    }
+
     /// Fills `buffer` from `offset`, with zeroes past the end.
     ///
     /// # Errors

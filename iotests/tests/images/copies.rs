@@ -6,6 +6,7 @@ use futures_executor::block_on;
 use qbm_core::{Access, Lock, Storage};
 use qbm_io_std::StdFile;
 
+use crate::graph::{assert_is_disk, chain, own};
 use crate::scene::{Folder, KIB, MIB};
 
 /// Whatever the format of either side, the bytes are the same, and holes stay holes.
@@ -101,7 +102,7 @@ fn a_target_in_use_is_not_replaced() {
     assert!(refused.stderr.starts_with("qbm: vm.raw: in use by "), "{}", refused.stderr);
 }
 
-/// The lines of progress are those of qemu-img: hundredths of a percent, over each other.
+/// 086: the lines of progress are those of qemu-img: hundredths of a percent, over each other.
 #[test]
 fn progress_is_told_as_qemu_img_tells_it() {
     let folder = Folder::with_image();
@@ -169,4 +170,91 @@ fn a_part_of_a_disk_is_that_of_qemu_img() {
         assert_eq!(folder.ours(&format!("dd {operands}")).code(1).stdout, "", "{operands}");
         folder.theirs(&format!("dd {operands}")).code(1);
     }
+}
+
+/// With `-B` only what differs from the image behind is in the new one, whatever that image is.
+#[test]
+fn a_copy_over_another_image_has_what_differs() {
+    let folder = chain();
+    folder.disk("other.raw", 3 * MIB, &[(0, 64 * KIB, 0), (MIB, 128 * KIB, 7)]);
+    // What the top, and what the two have of their own; what else differs from the other disk.
+    for (backing, clusters) in
+        [("mid.qbm -F qbm", 3), ("base.raw -F raw", 6), ("other.raw -F raw", 19)]
+    {
+        folder.ours(&format!("convert -O qbm -B {backing} top.qbm new.qbm")).success();
+        assert_is_disk(&folder, "new.qbm");
+        assert_eq!(own(&folder, "new.qbm"), clusters * 64 * KIB, "over {backing}");
+        folder.ours("check new.qbm").success();
+        folder.io("new.qbm", &["read -q -P 4 640k 64k", "write -q -P 9 3584k 1k"]);
+        folder.ours("compare new.qbm top.qbm").code(1);
+        for name in folder.names().iter().filter(|name| name.starts_with("new.")) {
+            fs::remove_file(folder.path(name)).unwrap();
+        }
+    }
+    for refused in [
+        "-B base.raw -F raw top.qbm new.raw",
+        "-O qbm -B base.raw top.qbm new.qbm",
+        "-O qbm -B missing -F raw top.qbm new.qbm",
+        "-O qbm -B base.raw -F raw top.qbm mid.qbm new.qbm",
+    ] {
+        let before = folder.names();
+        folder.ours(&format!("convert {refused}")).code(1);
+        assert_eq!(folder.names(), before, "{refused}");
+    }
+}
+
+/// With `--bitmaps` the new image, or one that is there, has all bitmaps of the source.
+#[test]
+fn bitmaps_are_copied_with_the_disk() {
+    let folder = chain();
+    folder.ours("bitmap --add -g 4k --disable top.qbm quiet").success();
+    folder.ours("bitmap --merge marks top.qbm quiet").success();
+    folder.ours("convert -O qbm --bitmaps top.qbm flat.qbm").success();
+    folder.ours("convert -O qbm -B mid.qbm -F qbm --bitmaps top.qbm over.qbm").success();
+    folder.ours("create -q there.qbm 4M").success();
+    folder.ours("convert -n -O qbm --bitmaps top.qbm there.qbm").success();
+    let facts = |image: &str| {
+        let info = folder.ours(&format!("info --output json {image}")).success().json();
+        let bitmaps = info["format-specific"]["data"]["bitmaps"].clone();
+        let marks = ["marks", "quiet"].map(|name| {
+            folder.ours(&format!("map --bitmap {name} --output json {image}")).success().stdout
+        });
+        assert_eq!(bitmaps.as_array().unwrap().len(), 2, "{info}");
+        (bitmaps, marks)
+    };
+    let wanted = facts("top.qbm");
+    for copy in ["flat.qbm", "over.qbm", "there.qbm"] {
+        assert_is_disk(&folder, copy);
+        assert_eq!(facts(copy), wanted, "{copy}");
+        folder.ours(&format!("check {copy}")).success();
+    }
+    for refused in ["top.qbm x.raw", "-f raw -O qbm base.raw x.qbm", "-O qbm top.qbm mid.qbm x.qbm"]
+    {
+        folder.ours(&format!("convert --bitmaps {refused}")).code(1);
+    }
+    assert!(!folder.names().iter().any(|name| name.starts_with("x.")));
+}
+
+/// What a conversion that was killed leaves, the next one to that name removes; not what another
+/// process is writing.
+#[test]
+fn what_a_killed_conversion_left_goes_with_the_next_one() {
+    let folder = Folder::with_image();
+    let leftover = |name: &str, digit: &str| format!("{name}.{}.tmp", digit.repeat(32));
+    for name in ["copy.qbm", "out.raw"] {
+        for digit in ["a", "b"] {
+            folder.disk(&leftover(name, digit), MIB, &[(0, KIB, 1)]);
+        }
+        let busy = folder.path(&leftover(name, "b"));
+        let user = StdFile::open_operator(&busy, Access::Write).unwrap();
+        block_on(user.lock(Lock::Write)).unwrap();
+        let format = if name == "out.raw" { "raw" } else { "qbm" };
+        folder.ours(&format!("convert -O {format} vm.qbm {name}")).success();
+        let left: Vec<_> = folder.names().into_iter().filter(|name| name.contains("tmp")).collect();
+        assert_eq!(left, [leftover(name, "b")]);
+        fs::remove_file(busy).unwrap();
+    }
+    folder.disk(&leftover("copy.qbm", "c"), MIB, &[]);
+    folder.ours("check -r leaks copy.qbm").success();
+    assert!(!folder.names().iter().any(|name| name.contains("tmp")));
 }

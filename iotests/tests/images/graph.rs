@@ -5,7 +5,7 @@ use std::fs;
 use crate::scene::{Folder, KIB, MIB};
 
 /// The chain base, mid, top, of 4 MiB, each with something of its own, and the disk in `disk.raw`.
-fn chain() -> Folder {
+pub(crate) fn chain() -> Folder {
     let folder = Folder::new();
     folder.disk("base.raw", 4 * MIB, &[(0, MIB, 1), (3 * MIB, 64 * KIB, 2)]);
     folder.ours("create -q -b base.raw -F raw mid.qbm").success();
@@ -17,12 +17,12 @@ fn chain() -> Folder {
     folder
 }
 
-fn assert_is_disk(folder: &Folder, image: &str) {
+pub(crate) fn assert_is_disk(folder: &Folder, image: &str) {
     folder.ours(&format!("compare -F raw {image} disk.raw")).success();
 }
 
 /// Bytes that the top layer of the image has.
-fn own(folder: &Folder, image: &str) -> u64 {
+pub(crate) fn own(folder: &Folder, image: &str) -> u64 {
     let map = folder.ours(&format!("map --output json {image}")).success().json();
     let own = map.as_array().unwrap().iter().filter(|it| it["depth"] == 0 && it["present"] == true);
     own.map(|it| it["length"].as_u64().unwrap()).sum()

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use qbm_core::ByteRange;
 use qbm_core::copy::Copying;
-use qbm_core::{Access, ByteRange};
 
-use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::GateArgs;
+use crate::disk::CopyArgs;
 use crate::size;
-use crate::target::{GRAIN, Target};
+use crate::target::{Extras, GRAIN, Target};
 
 /// Bytes of a block, unless told otherwise.
 const BLOCK: u64 = 512;
@@ -30,17 +29,8 @@ pub struct DdArgs {
     /// The disk to read and the one to write, and in blocks of bs what is copied
     #[arg(required = true, value_name = "if=FILE of=FILE bs=SIZE count=N skip=N")]
     operands: Vec<String>,
-    /// The format of the disk to read
-    #[arg(short = 'f', value_enum, value_name = "FORMAT", default_value = "qbm")]
-    format: DiskFormat,
-    /// The format of the disk to write
-    #[arg(short = 'O', value_enum, value_name = "FORMAT", default_value = "raw")]
-    output_format: DiskFormat,
-    /// Read although a program has the disk open
-    #[arg(short = 'U', long)]
-    force_share: bool,
     #[command(flatten)]
-    gate: GateArgs,
+    copy: CopyArgs,
 }
 
 /// What the operands say; the last of each kind counts.
@@ -93,17 +83,16 @@ impl Operands {
 /// Why the disk was not copied.
 pub fn run(args: &DdArgs) -> anyhow::Result<ExitCode> {
     let operands = Operands::parse(&args.operands)?;
-    let input = (operands.input.as_path(), args.format);
-    let source = OpenDisk::open(&args.gate, input, Access::Read, args.force_share)?;
+    let source = args.copy.source(&operands.input)?;
     let from = operands.part(source.disk().size()).unwrap_or_else(|| {
         eprintln!("qbm: {}: cannot skip to specified offset", operands.input.display());
         ByteRange::new(0, 0)
     });
-    let output = (operands.output.as_path(), args.output_format);
-    let target = Target::create(&args.gate, output, from.length())?;
+    let output = (operands.output.as_path(), args.copy.output_format);
+    let target = Target::create(&args.copy.gate, output, from.length())?;
     let copying =
         Copying { from, to: 0, writing: target.writing(false), grain: GRAIN, above: None };
     let filled = target.fill(&[(source.disk(), copying)], &mut |_| ());
-    target.finish(filled)?;
+    target.finish(filled.map(|()| Extras::default()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use futures_executor::block_on;
-use qbm_core::{Access, ByteRange};
+use qbm_core::ByteRange;
 use serde_json::json;
 
-use crate::disk::{DiskFormat, OpenDisk};
-use crate::open::GateArgs;
+use crate::disk::{CopyArgs, DiskFormat, OpenDisk};
 use crate::output::{self, Output};
 use crate::size;
 
@@ -26,20 +25,11 @@ pub struct MeasureArgs {
     /// The size of a new disk, instead
     #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "disk")]
     size: Option<u64>,
-    /// The format of the disk that would be read
-    #[arg(short = 'f', value_enum, value_name = "FORMAT", default_value = "qbm")]
-    format: DiskFormat,
-    /// The format of the disk that would be written
-    #[arg(short = 'O', value_enum, value_name = "FORMAT", default_value = "raw")]
-    output_format: DiskFormat,
-    /// Read although a program has the disk open
-    #[arg(short = 'U', long)]
-    force_share: bool,
     /// How to print it
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
     #[command(flatten)]
-    gate: GateArgs,
+    copy: CopyArgs,
 }
 
 /// Bytes that a descriptor takes, and that files grow by.
@@ -62,12 +52,8 @@ struct Measure {
 /// If the disk cannot be read.
 pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
     let Measure { required, full, bitmaps } = match (&args.disk, args.size) {
-        (Some(path), _) => {
-            let place = (path.as_path(), args.format);
-            let source = OpenDisk::open(&args.gate, place, Access::Read, args.force_share)?;
-            of_disk(&source, args.output_format)?
-        }
-        (None, size) => of_size(size.unwrap_or(0), 0, args.output_format),
+        (Some(path), _) => of_disk(&args.copy.source(path)?, args.copy.output_format)?,
+        (None, size) => of_size(size.unwrap_or(0), 0, args.copy.output_format),
     };
     if args.output == Output::Json {
         let mut sizes = json!({ "required": required, "fully-allocated": full });

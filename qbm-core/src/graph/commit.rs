@@ -36,7 +36,7 @@ pub async fn commit<D: Directory, B: Directory>(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<u64> {
     let CommitOptions { depth, empty, merge_bitmaps } = *options;
-    if depth == 0 || depth >= top.layers() || !is_layer(top, depth, base).await {
+    if depth == 0 || depth >= top.layers() || base.is_layer_of(top, depth).await == Some(false) {
         return Err(Error::unusable(top.name(), "what to commit to is not behind it"));
     }
     if empty && depth > 1 {
@@ -55,17 +55,6 @@ pub async fn commit<D: Directory, B: Directory>(
         top.give_up_clusters().await?;
     }
     Ok(written)
-}
-
-async fn is_layer<D: Directory, B: Directory>(
-    top: &Image<D>,
-    depth: usize,
-    base: Disk<'_, B>,
-) -> bool {
-    match base {
-        Disk::File { file, .. } => top.is_layer(depth, file).await,
-        Disk::Image(image) => top.is_layer(depth, image.top_layer().1).await,
-    }
 }
 
 /// Merges the bitmaps of `top` into those of `base`. Done again, it changes nothing.

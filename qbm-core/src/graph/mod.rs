@@ -7,7 +7,10 @@
 //! descriptor that makes them count there. Before it they are in both places.
 
 mod commit;
+mod copy_over;
 mod rebase;
+mod windows;
 
 pub use commit::{CommitOptions, commit};
+pub use copy_over::copy_over;
 pub use rebase::{Onto, rebase, rebase_unchecked};

@@ -4,10 +4,9 @@ use crate::copy::Progress;
 use crate::descriptor::ImageRef;
 use crate::disk::Disk;
 use crate::image::{self, Extent, no_overlay};
-use crate::{Buffer, ByteRange, Directory, Host, Image, Result};
+use crate::{ByteRange, Directory, Host, Image, Result};
 
-/// Bytes that are compared at a time.
-const WINDOW: u64 = 1 << 20;
+use super::windows::{WINDOW, Windows};
 
 /// What is to be behind an overlay.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ async fn pull_differences<D: Directory, B: Directory>(
         let own = shown.present && shown.depth == 0;
         if !own && (shown.data || there.data) {
             part = part.clip(offset + WINDOW);
-            for piece in windows.differing(top, onto, part, cluster).await? {
+            for piece in windows.differing(Disk::Image(top), onto, part, cluster).await? {
                 // With what it is a part of: the clusters whole.
                 top.pull(piece).await?;
                 pulled += piece.length();
@@ -90,48 +89,4 @@ async fn pull_differences<D: Directory, B: Directory>(
         progress(Progress { done: offset, total: size });
     }
     Ok(pulled)
-}
-
-/// What is compared, in buffers that are used again.
-#[derive(Default)]
-struct Windows {
-    spare: Vec<Buffer>,
-}
-
-impl Windows {
-    /// The parts of `part`, each within a cluster, in which the two disks differ.
-    async fn differing<D: Directory, B: Directory>(
-        &mut self,
-        top: &Image<D>,
-        onto: Option<Disk<'_, B>>,
-        part: ByteRange,
-        cluster: u64,
-    ) -> Result<Vec<ByteRange>> {
-        let shown = top.read(part.start(), self.buffer(part)).await?;
-        let mut there = self.buffer(part);
-        match onto {
-            Some(disk) => there = disk.read(part.start(), there).await?,
-            None => there.fill(0),
-        }
-        let mut differing = Vec::new();
-        let mut left = part;
-        while !left.is_empty() {
-            let end = (left.start() + 1).next_multiple_of(cluster);
-            let piece = left.clip(end);
-            let place = |offset: u64| usize::try_from(offset - part.start()).expect("a window");
-            let bytes = place(piece.start())..place(piece.end());
-            if shown[bytes.clone()] != there[bytes] {
-                differing.push(piece);
-            }
-            left = left.skip(piece.length());
-        }
-        self.spare.extend([shown, there]);
-        Ok(differing)
-    }
-
-    fn buffer(&mut self, part: ByteRange) -> Buffer {
-        let length = usize::try_from(part.length()).expect("at most a window");
-        let whole = usize::try_from(WINDOW).expect("a window fits into memory");
-        self.spare.pop().unwrap_or_else(|| Buffer::zeroed(whole)).narrow(0..length)
-    }
 }

@@ -41,7 +41,9 @@ pub use crate::chain::MAX_LAYERS;
 pub use bitmaps::{BitmapInfo, Marks};
 pub use check::{CheckReport, check, repair};
 pub(crate) use create::ALLOCATION;
-pub use create::{CreateOptions, OverlayOptions, create, create_overlay};
+pub use create::{
+    Contents, CreateOptions, NewBitmap, Over, OverlayOptions, create, create_around, create_overlay,
+};
 pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome, PointView};

@@ -17,12 +17,12 @@ impl<D: Directory> Image<D> {
         self.chain.layers().len()
     }
 
-    /// Whether `storage` is the data image of the layer at `depth`, as far as that can be known.
-    pub(crate) async fn is_layer<F: Storage>(&self, depth: usize, storage: &F) -> bool {
+    /// Whether `storage` is the data image of the layer at `depth`; `None` where that cannot be known.
+    pub(crate) async fn is_layer<F: Storage>(&self, depth: usize, storage: &F) -> Option<bool> {
         let which = |identity: crate::Identity| (identity.device, identity.inode);
         let layer = self.chain.layer(depth).data.identity().await.ok().flatten().map(which);
         let other = storage.identity().await.ok().flatten().map(which);
-        layer == other
+        Some(layer? == other?)
     }
 
     /// Puts into the image what its clusters in `range` show, so that they no longer depend on what

@@ -76,6 +76,25 @@ pub(super) async fn create_file<D: Directory>(
     Ok(file)
 }
 
+/// A new file with `bits`. They are durable, its name is when the directory is.
+pub(super) async fn create_holding<D: Directory>(
+    directory: &D,
+    name: &str,
+    bits: &Bits,
+) -> Result<()> {
+    let file = create_file(directory, name, bits.file_len()).await?;
+    let mut bytes = [0; PAGE_BYTES];
+    for page in (0..bits.page_count()).filter(|page| !bits.page_is_empty(*page)) {
+        bits.page_bytes(page, &mut bytes);
+        let buffer = Buffer::from_slice(&bytes[..bits.page_len(page)]);
+        let offset = (page * PAGE_BYTES) as u64;
+        let written = file.write_at(offset, buffer, Persist::Later).await;
+        written.map_err(Error::io(name, "write"))?;
+    }
+    // Before a descriptor names it, as its zeroes were.
+    file.sync().await.map_err(Error::io(name, "sync"))
+}
+
 impl<D: Directory> Image<D> {
     /// A new segment without marks, for a disk of `size` bytes.
     pub(super) async fn create_segment(
