@@ -215,7 +215,11 @@ fn bitmaps_are_copied_with_the_disk() {
     folder.ours("convert -n -O qbm --bitmaps top.qbm there.qbm").success();
     let facts = |image: &str| {
         let info = folder.ours(&format!("info --output json {image}")).success().json();
-        let bitmaps = info["format-specific"]["data"]["bitmaps"].clone();
+        let mut bitmaps = info["format-specific"]["data"]["bitmaps"].clone();
+        // Named after the image, and only one that was open for writing has them.
+        for bitmap in bitmaps.as_array_mut().unwrap() {
+            bitmap.as_object_mut().unwrap().remove("seal");
+        }
         let marks = ["marks", "quiet"].map(|name| {
             folder.ours(&format!("map --bitmap {name} --output json {image}")).success().stdout
         });

@@ -5,5 +5,6 @@ mod bitmaps;
 mod copies;
 mod graph;
 mod measures;
+mod numbered;
 mod scene;
 mod wrapper;

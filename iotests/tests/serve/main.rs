@@ -8,6 +8,7 @@ mod fio;
 mod imageio;
 mod live;
 mod logs;
+mod persistence;
 mod places;
 mod qmp;
 mod several;
