@@ -135,8 +135,9 @@ impl Storage for StdFile {
 
     async fn zeroes_fast(&self, unmap: Unmap) -> bool {
         // A block device may write them itself, and does not say so.
-        let length = self.length().ok().filter(|_| self.kind == Kind::Regular);
-        length.is_some_and(|length| self.fast_zeroes.has(&self.file, length, unmap))
+        let known = unmap == Unmap::Allowed && self.kind == Kind::Regular;
+        let length = self.length().ok().filter(|_| known);
+        length.is_some_and(|length| self.fast_zeroes.has(&self.file, length))
     }
 
     async fn discard(&self, range: ByteRange) -> io::Result<()> {

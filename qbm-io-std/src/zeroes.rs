@@ -24,37 +24,29 @@ pub(crate) fn write_zeroes(
     unmap: Unmap,
 ) -> io::Result<()> {
     let blocks = whole_blocks(length, range);
-    if blocks.is_empty() || !allocate(file, flags(unmap), blocks)? {
+    let way = match unmap {
+        Unmap::Allowed => FallocateFlags::PUNCH_HOLE,
+        Unmap::Forbidden => FallocateFlags::ZERO_RANGE,
+    };
+    if blocks.is_empty() || !allocate(file, way, blocks)? {
         return write_plain(file, range.start(), range.end());
     }
     write_plain(file, range.start(), blocks.start())?;
     write_plain(file, blocks.end(), range.end())
 }
 
-fn flags(unmap: Unmap) -> FallocateFlags {
-    match unmap {
-        Unmap::Allowed => FallocateFlags::PUNCH_HOLE,
-        Unmap::Forbidden => FallocateFlags::ZERO_RANGE,
-    }
-}
-
-/// Which ways to zero the file system of a file has; each is tried once.
+/// Whether the file system of a file punches holes; tried once.
 #[derive(Debug, Default)]
-pub(crate) struct Fast {
-    allowed: OnceLock<bool>,
-    forbidden: OnceLock<bool>,
-}
+pub(crate) struct Fast(OnceLock<bool>);
 
 impl Fast {
-    /// Whether [`write_zeroes`] to `file`, of `length` bytes, writes none but at the edges. It is tried past the
-    /// end, where nothing is.
-    pub(crate) fn has(&self, file: &File, length: u64, unmap: Unmap) -> bool {
-        let known = if unmap == Unmap::Allowed { &self.allowed } else { &self.forbidden };
-        *known.get_or_init(|| {
+    /// Whether [`write_zeroes`] that may give up space of `file`, of `length` bytes, writes none but at the edges.
+    /// It is tried past the end, where nothing is. Zeroes that keep their space cannot be tried there: the try
+    /// would reserve some.
+    pub(crate) fn has(&self, file: &File, length: u64) -> bool {
+        *self.0.get_or_init(|| {
             let past = ByteRange::new(length.next_multiple_of(BLOCK), BLOCK);
-            let has = allocate(file, flags(unmap), past).unwrap_or(false);
-            // What that has reserved.
-            has && allocate(file, FallocateFlags::PUNCH_HOLE, past).unwrap_or(false)
+            allocate(file, FallocateFlags::PUNCH_HOLE, past).unwrap_or(false)
         })
     }
 }
@@ -138,13 +130,11 @@ mod tests {
         file.sync_all().unwrap();
         let facts = || file.metadata().map(|facts| (facts.len(), facts.blocks())).unwrap();
         let before = facts();
-        let fast = Fast::default();
-        assert!(fast.has(&file, 5000, Unmap::Allowed), "every file system of Linux punches holes");
-        fast.has(&file, 5000, Unmap::Forbidden);
+        assert!(Fast::default().has(&file, 5000), "every file system of Linux punches holes");
         file.sync_all().unwrap();
         assert_eq!(facts(), before);
         let read_only = File::open("/proc/self/exe").unwrap();
-        assert!(!Fast::default().has(&read_only, 5000, Unmap::Allowed));
+        assert!(!Fast::default().has(&read_only, 5000));
     }
 
     /// What was in the last block showed after a discard, where the file ends within it.

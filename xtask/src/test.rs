@@ -74,12 +74,12 @@ fn docs() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    run_command(&mut cargo(["test", "--workspace"]))
+    run_command(&mut cargo(["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// The same tests without debug assertions: whatever held only thanks to one fails here.
 fn release_tests() -> Result<()> {
-    run_command(&mut cargo(["test", "--workspace", "--release"]))
+    run_command(&mut cargo(["test", "--workspace", "--no-fail-fast", "--release"]))
 }
 
 /// By the same draws each time, so that the gate is firm; `cargo xtask fuzz` draws fresh ones.
