@@ -246,7 +246,7 @@ fn a_close_gives_up_a_point_with_all_its_marks_in_one_file() {
         image.close().await.unwrap();
     });
     let medium = disk.snapshot();
-    let files: Vec<&str> = medium.names().filter(|name| name.contains("bitmap")).collect();
+    let files: Vec<&str> = medium.names().filter(|name| name.ends_with(".bits")).collect();
     let [file] = files[..] else { panic!("{files:?}") };
     assert_eq!(medium.read(file).unwrap(), [1 << 1 | 1 << 4]);
 }
