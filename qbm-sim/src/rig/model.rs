@@ -285,16 +285,16 @@ impl Model {
     }
 
     /// An instant is about to be fixed; returns when.
-    pub(crate) fn begin_instant(&mut self) -> u64 {
-        self.tick()
+    pub(crate) fn begin_instant(&mut self) -> Began {
+        Began { at: self.tick(), visible: self.visible.clone() }
     }
 
     /// The instant was fixed, some time since `began`: what was acknowledged by then is in it, and
-    /// what has not begun yet is not.
-    pub(crate) fn end_instant(&mut self, began: u64) -> Instant {
+    /// what has not begun yet is not. What a flush has hidden since then may be in it.
+    pub(crate) fn end_instant(&mut self, began: &Began) -> Instant {
         self.tick();
-        let done = |index: usize| self.versions[index].acknowledged.filter(|end| *end < began);
-        let possible = |seen: &u64| {
+        let done = |index: usize| self.versions[index].acknowledged.filter(|end| *end < began.at);
+        let possible = |seen: u64| {
             let shown = (0..self.versions.len()).filter(|index| seen >> index & 1 == 1);
             let shown: Vec<usize> = shown.collect();
             let hiders = shown.iter().filter(|&&index| self.versions[index].hides);
@@ -304,7 +304,9 @@ impl Model {
             let shown = shown.into_iter().filter(|index| !hidden(*index));
             shown.map(|index| self.versions[index].byte).collect()
         };
-        Instant { possible: self.visible.iter().map(possible).collect() }
+        let seen = self.visible.iter().enumerate();
+        let seen = seen.map(|(place, now)| now | began.visible.get(place).unwrap_or(&0));
+        Instant { possible: seen.map(possible).collect() }
     }
 
     /// The names of the users' bitmaps that must be there, and of those that may be.
@@ -352,6 +354,13 @@ impl Model {
         let excess = |granule: &usize| marked(*granule) && !tracking.attempted.contains(granule);
         Ok((0..granules).filter(excess).count() as u64)
     }
+}
+
+/// When an instant began to be fixed, and what could be seen of each byte by then.
+#[derive(Debug)]
+pub(crate) struct Began {
+    at: u64,
+    visible: Vec<u64>,
 }
 
 /// What the disk may have been at an instant.

@@ -122,7 +122,7 @@ async fn give_up_a_point(site: Site<'_>, point: Id) {
     let Some(fleece) = fleece(site).await else { return };
     let began = site.model.borrow_mut().begin_instant();
     let Ok(frozen) = site.image.begin_live_point(BACKUP, point, fleece).await else { return };
-    let instant = site.model.borrow_mut().end_instant(began);
+    let instant = site.model.borrow_mut().end_instant(&began);
     // Twice: what has been seen once does not change either.
     let mut seen: Vec<Option<u8>> = vec![None; usize::try_from(frozen.size()).expect("small")];
     for offset in (0..seen.len()).chain(0..seen.len()).step_by(GRANULE) {
