@@ -80,8 +80,6 @@ mutants! {
         TwoCommitters,
         /// A write under a live backup does not copy first what the point still needs.
         NoCopyFirst,
-        /// What a point needs counts as copied while the copy is being written.
-        CopiedEarly,
         /// A discard is not tracked (F6).
         UntrackedDiscard,
         /// An open ignores the marks of a segment that a backup had frozen (F2).
@@ -116,6 +114,8 @@ mutants! {
         LostWakeUp,
         /// The end of an epoch brings nothing along of what its writes did.
         EndRelaxed,
+        /// What a point needs counts as copied while the copy is being written.
+        CopiedEarly,
         /// A committer does not wait for the writes of one that was dropped (N6).
         CommitUnsettled,
         /// A cluster can be seen as complete before the next flush knows of it.
