@@ -8,7 +8,7 @@ use qbm_core::mutants::{Mutant, plant};
 use qbm_sim::rig::{Case, Subject, finding};
 
 /// The most cases that a planted bug may stay hidden for.
-const MOST_CASES: u64 = 20_000;
+const MOST_CASES: u64 = 50_000;
 
 /// Cases that have found bugs which few cases find, to be tried first. One that no longer does, since
 /// the rig has changed, only costs time.
