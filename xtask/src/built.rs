@@ -1,6 +1,7 @@
 //! Programs of the workspace, built as they are released.
 
-use std::ffi::OsStr;
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -21,15 +22,34 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
+    /// The target folder that it is built in.
+    fn target(self) -> PathBuf {
+        match self {
+            Self::Sound => root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into())),
+            Self::Planted => root().join("target/mutants"),
+        }
+    }
+
     /// Lets `cargo` build it like this.
     pub(crate) fn within(self, cargo: &mut Command) -> &mut Command {
         match self {
             Self::Sound => cargo,
-            Self::Planted => cargo
-                .env("RUSTFLAGS", "--cfg qbm_mutants")
-                .env("CARGO_TARGET_DIR", root().join("target/mutants")),
+            Self::Planted => {
+                cargo.env("RUSTFLAGS", "--cfg qbm_mutants").env("CARGO_TARGET_DIR", self.target())
+            }
         }
     }
+}
+
+/// Builds the program `name`; returns where it is.
+///
+/// # Errors
+///
+/// If it does not build.
+pub(crate) fn build(engine: Engine, name: &str) -> Result<PathBuf> {
+    let mut cargo = cargo(["build", "--quiet", "--release", "--workspace", "--test", ALONG]);
+    run(engine.within(&mut cargo).args(["--bin", name]))?;
+    Ok(engine.target().join("release").join(name))
 }
 
 /// Builds the program `name`; to be run with `arguments`.
@@ -42,15 +62,7 @@ pub(crate) fn program<const N: usize>(
     name: &str,
     arguments: [&str; N],
 ) -> Result<Command> {
-    let mut build = cargo(["build", "--quiet", "--release", "--workspace", "--test", ALONG]);
-    engine.within(&mut build);
-    run(build.args(["--bin", name]))?;
-    let target =
-        build.get_envs().find_map(|(key, value)| value.filter(|_| key == "CARGO_TARGET_DIR"));
-    let target = target.map(OsStr::to_owned).or_else(|| std::env::var_os("CARGO_TARGET_DIR"));
-    let folder = root().join(target.unwrap_or_else(|| "target".into()));
-    let path = folder.join("release").join(name);
-    let mut program = command(&path.to_string_lossy());
+    let mut program = command(&build(engine, name)?.to_string_lossy());
     program.args(arguments);
     Ok(program)
 }

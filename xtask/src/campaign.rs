@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::built::{Engine, program};
+use crate::built::{Engine, build, program};
 use crate::process::{cargo, run};
 use crate::{ordering_core, tools};
 
@@ -111,7 +111,7 @@ pub(crate) fn mutants_bounded() -> Result<()> {
 /// The benches, which check their answers and what they count; times are only told.
 pub(crate) fn bench() -> Result<()> {
     // It runs the program that lies beside it.
-    program(Engine::Sound, "qbm", [])?;
+    build(Engine::Sound, "qbm")?;
     run(&mut program(Engine::Sound, "benches", [])?)
 }
 
