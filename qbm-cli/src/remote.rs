@@ -53,7 +53,30 @@ impl RemoteArgs {
         let named = || path.display().to_string();
         let mut client = client.with_context(named)?;
         let nodes = client.execute("query-named-block-nodes", &json!({})).with_context(named)?;
-        let node = nodes.pointer("/0/node-name").and_then(Value::as_str).map(str::to_owned);
-        Ok(Some(Remote { client, node: node.with_context(|| format!("{}: no node", named()))? }))
+        let facts = facts_of(&nodes, image).and_then(|facts| facts["node-name"].as_str());
+        let none = || format!("{}: {} is no node there", named(), image.display());
+        let node = facts.with_context(none)?.to_owned();
+        Ok(Some(Remote { client, node }))
+    }
+}
+
+/// The one of `nodes` that is `image`.
+fn facts_of<'n>(nodes: &'n Value, image: &Path) -> Option<&'n Value> {
+    let path = image.canonicalize().ok()?;
+    let is_it = |node: &&Value| node["file"].as_str().is_some_and(|file| path == Path::new(file));
+    nodes.as_array()?.iter().find(is_it)
+}
+
+impl Remote {
+    /// What the server tells of the node.
+    ///
+    /// # Errors
+    ///
+    /// If it tells nothing.
+    pub fn facts(&mut self) -> Result<Value, ClientError> {
+        let nodes = self.client.execute("query-named-block-nodes", &json!({}))?;
+        let is_it = |node: &&Value| node["node-name"] == json!(self.node);
+        let found = nodes.as_array().and_then(|nodes| nodes.iter().find(is_it));
+        Ok(found.cloned().unwrap_or_default())
     }
 }

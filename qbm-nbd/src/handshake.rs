@@ -7,7 +7,7 @@
 mod contexts;
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::disk::Context;
 use crate::export::Export;
@@ -25,8 +25,8 @@ const TLS_FIRST: (Rep, &[u8]) = (Rep::ErrTlsRequired, b"TLS comes first");
 const TOO_LONG: (Rep, &[u8]) = (Rep::ErrTooBig, b"the option is too long");
 
 /// What was agreed upon.
-pub(crate) struct Session<'s> {
-    pub(crate) export: &'s Export,
+pub(crate) struct Session {
+    pub(crate) export: Arc<Export>,
     pub(crate) style: Style,
     /// The contexts chosen, with their ids.
     pub(crate) contexts: Vec<(u32, Context)>,
@@ -38,7 +38,9 @@ pub(crate) struct Session<'s> {
 
 /// The peers of a handshake.
 pub(crate) struct Handshake<'s> {
-    exports: &'s [Export],
+    /// What there was at its beginning; held by no more than this, so that a client who is slow keeps no
+    /// disk from being closed.
+    exports: Vec<Weak<Export>>,
     wire: Arc<dyn Wire>,
     security: Security<'s>,
     receiver: Receiver,
@@ -63,8 +65,13 @@ enum Security<'s> {
 struct Agreed {
     greeting: Greeting,
     style: Style,
-    /// The number of an export, and the contexts chosen for it.
-    contexts: Option<(usize, Vec<(u32, Context)>)>,
+    contexts: Option<ContextsOf>,
+}
+
+/// The contexts chosen for an export, with their ids.
+struct ContextsOf {
+    export: Weak<Export>,
+    contexts: Vec<(u32, Context)>,
 }
 
 /// What the client's flags say.
@@ -78,15 +85,15 @@ struct Greeting {
 enum Next {
     /// Another one.
     Option,
-    /// The transmission, of the export of this number.
-    Serve(usize),
+    /// The transmission.
+    Serve(Arc<Export>),
     /// Nothing.
     End,
 }
 
 impl<'s> Handshake<'s> {
     pub(crate) fn new(
-        exports: &'s [Export],
+        exports: Vec<Weak<Export>>,
         wire: Arc<dyn Wire>,
         tls: Option<&'s Tls>,
         admit: &'s dyn Fn() -> bool,
@@ -101,7 +108,7 @@ impl<'s> Handshake<'s> {
     /// # Errors
     ///
     /// If the wire is broken, or nothing but breaking it is left: after bytes that are not NBD's.
-    pub(crate) fn run(mut self) -> io::Result<Option<Session<'s>>> {
+    pub(crate) fn run(mut self) -> io::Result<Option<Session>> {
         self.greet()?;
         let mut data = Vec::new();
         for _ in 0..MAX_OPTIONS {
@@ -114,7 +121,7 @@ impl<'s> Handshake<'s> {
                     self.wire.stop_sending();
                     return Ok(None);
                 }
-                Next::Serve(number) => return Ok(Some(self.into_session(number))),
+                Next::Serve(export) => return Ok(Some(self.into_session(export))),
             }
         }
         Err(out_of_step())
@@ -212,27 +219,27 @@ impl<'s> Handshake<'s> {
     /// `NBD_OPT_EXPORT_NAME`, which cannot be refused but by hanging up.
     fn export_name(&mut self, name: &[u8]) -> io::Result<Next> {
         let name = std::str::from_utf8(name).map_err(|_| out_of_step())?;
-        let number = self.find(name).ok_or_else(out_of_step)?;
+        let export = self.find(name).ok_or_else(out_of_step)?;
         if !(self.admit)() {
             return Err(out_of_step());
         }
-        let export = &self.exports[number];
         let mut reply = export.disk.size().to_be_bytes().to_vec();
         reply.extend(export.flags(self.agreed.style).to_be_bytes());
         if !self.agreed.greeting.no_zeroes {
             reply.extend([0; 124]);
         }
         self.send(&reply)?;
-        Ok(Next::Serve(number))
+        Ok(Next::Serve(export))
     }
 
     /// `NBD_OPT_LIST`
     fn list(&mut self, option: u32) -> io::Result<Next> {
-        for export in self.exports {
+        let listed = |export: Arc<Export>| {
             let length = u32::try_from(export.name.len()).expect("names are short");
-            let mut data = length.to_be_bytes().to_vec();
-            data.extend(export.name.as_bytes());
-            data.extend(export.description.as_bytes());
+            [&length.to_be_bytes(), export.name.as_bytes(), export.description.as_bytes()].concat()
+        };
+        let listed: Vec<_> = self.exports.iter().filter_map(Weak::upgrade).map(listed).collect();
+        for data in listed {
             self.send(&Rep::Server.encode(option, &data))?;
         }
         self.reply(option, Rep::Ack, b"")
@@ -246,17 +253,19 @@ impl<'s> Handshake<'s> {
         if request.name.len() > MAX_NAME {
             return self.reply(option, Rep::ErrTooBig, b"the name is too long");
         }
-        let Some(number) = self.find(request.name) else {
+        let Some(export) = self.find(request.name) else {
             return self.reply(option, Rep::ErrUnknown, b"there is no such export");
         };
         if go && !(self.admit)() {
             return self.reply(option, Rep::ErrPolicy, b"too many clients are served");
         }
-        for item in infos(&self.exports[number], self.agreed.style, &request.wanted) {
+        let told = infos(&export, self.agreed.style, &request.wanted);
+        let chosen = go.then_some(export);
+        for item in told {
             self.send(&Rep::Info.encode(option, &item))?;
         }
         self.reply(option, Rep::Ack, b"")?;
-        Ok(if go { Next::Serve(number) } else { Next::Option })
+        Ok(chosen.map_or(Next::Option, Next::Serve))
     }
 
     /// `NBD_OPT_STRUCTURED_REPLY`
@@ -282,11 +291,12 @@ impl<'s> Handshake<'s> {
         self.reply(option, Rep::Ack, b"")
     }
 
-    /// The number of the export `name`. The empty name is the first one's too: "the default
+    /// The export `name`, if it is still there. The empty name is the first one's too: "the default
     /// export".
-    fn find(&self, name: &str) -> Option<usize> {
-        let named = self.exports.iter().position(|export| export.name == name);
-        named.or_else(|| (name.is_empty() && !self.exports.is_empty()).then_some(0))
+    fn find(&self, name: &str) -> Option<Arc<Export>> {
+        let mut exports = self.exports.iter().filter_map(Weak::upgrade);
+        let named = exports.find(|export| export.name == name);
+        named.or_else(|| self.exports.first().filter(|_| name.is_empty())?.upgrade())
     }
 
     fn reply(&mut self, option: u32, reply: Rep, data: &[u8]) -> io::Result<Next> {
@@ -298,10 +308,11 @@ impl<'s> Handshake<'s> {
         send_all(&*self.wire, &mut [IoSlice::new(bytes)])
     }
 
-    fn into_session(self, number: usize) -> Session<'s> {
-        let contexts = self.agreed.contexts.filter(|(of, _)| *of == number);
-        let contexts = contexts.map(|(_, contexts)| contexts).unwrap_or_default();
-        let (export, style) = (&self.exports[number], self.agreed.style);
+    fn into_session(self, export: Arc<Export>) -> Session {
+        let chosen = self.agreed.contexts;
+        let chosen = chosen.filter(|chosen| chosen.export.as_ptr() == Arc::as_ptr(&export));
+        let contexts = chosen.map(|chosen| chosen.contexts).unwrap_or_default();
+        let style = self.agreed.style;
         Session { export, style, contexts, wire: self.wire, receiver: self.receiver }
     }
 }

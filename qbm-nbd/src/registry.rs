@@ -10,6 +10,9 @@ use crate::limits::{Limits, MAX_HANDSHAKES, MAX_REPORTS};
 use crate::peer::Peer;
 use crate::statistics::Statistics;
 
+/// How soon to look again whether somebody still has an export.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A client that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedClient {
@@ -122,11 +125,16 @@ impl Registry {
         served.collect()
     }
 
-    /// Hangs up on those who have chosen the export `name`.
-    pub(crate) fn end_export(&self, name: &str) {
-        let state = self.lock();
+    /// Hangs up on those who have chosen the export `name`, and waits until `nobody_has_it`.
+    pub(crate) fn end_export(&self, name: &str, nobody_has_it: &dyn Fn() -> bool) {
+        let mut state = self.lock();
         let chosen = |client: &&Client| client.export.as_deref() == Some(name);
         state.clients.values().filter(chosen).for_each(|client| client.peer.wire.hang_up());
+        while !nobody_has_it() {
+            // Those in their handshake look at it for a moment, and say nothing when they are done.
+            (state, _) =
+                self.left.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// The client is gone; whether it had not been hung up on.

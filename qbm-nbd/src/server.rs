@@ -38,7 +38,7 @@ pub enum ExportRefused {
 
 /// Exports, and the clients that see them.
 pub struct Server {
-    exports: Mutex<Vec<Export>>,
+    exports: Mutex<Vec<Arc<Export>>>,
     tls: Option<Tls>,
     limits: Limits,
     registry: Registry,
@@ -53,14 +53,13 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If there is no export, two have the same name, or a name or description is longer than
+    /// If two exports have the same name, or a name or description is longer than
     /// [`MAX_NAME`].
     pub fn new(
         exports: Vec<Export>,
         limits: Limits,
         report: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        assert!(!exports.is_empty(), "a server has an export");
         let server = Self {
             exports: Mutex::default(),
             tls: None,
@@ -90,14 +89,21 @@ impl Server {
         if exports.iter().any(|other| other.name == export.name) {
             return Err(ExportRefused::NameTaken(export.name));
         }
-        exports.push(export);
+        exports.push(Arc::new(export));
         Ok(())
     }
 
-    /// Removes the export `name`, if there is one, and hangs up on its clients.
+    /// Removes the export `name`, if there is one, and hangs up on its clients. When this returns, none
+    /// of their requests is under way, and nobody here has its disk any more.
     pub fn remove(&self, name: &str) {
-        self.exports().retain(|export| export.name != name);
-        self.registry.end_export(name);
+        let removed = {
+            let mut exports = self.exports();
+            let index = exports.iter().position(|export| export.name == name);
+            index.map(|index| exports.remove(index))
+        };
+        if let Some(export) = removed {
+            self.registry.end_export(name, &|| Arc::strong_count(&export) == 1);
+        }
     }
 
     /// The clients that are served now.
@@ -105,7 +111,7 @@ impl Server {
         self.registry.served()
     }
 
-    fn exports(&self) -> MutexGuard<'_, Vec<Export>> {
+    fn exports(&self) -> MutexGuard<'_, Vec<Arc<Export>>> {
         self.exports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,8 +236,8 @@ impl Server {
         let admit = || self.registry.admit(number, &self.statistics);
         let wire = Arc::clone(&peer.wire);
         // Those of now: what becomes of them meanwhile is for the next client.
-        let exports = self.exports().clone();
-        let handshake = Handshake::new(&exports, wire, self.tls.as_ref(), &admit);
+        let exports = self.exports().iter().map(Arc::downgrade).collect();
+        let handshake = Handshake::new(exports, wire, self.tls.as_ref(), &admit);
         let session = match handshake.run() {
             Ok(session) => session,
             // That is the client's affair.
@@ -240,7 +246,7 @@ impl Server {
         if let Some(session) = session {
             let name = &session.export.name;
             self.registry.choose(number, name);
-            if !self.exports().iter().any(|export| export.name == *name) {
+            if !self.exports().iter().any(|export| Arc::ptr_eq(export, &session.export)) {
                 // It was removed before the client could be told so.
                 return;
             }

@@ -3,6 +3,8 @@
 use std::fs;
 
 use iotests::{Served, folder_with_image, qbm};
+use qbm_qmp::Client;
+use serde_json::json;
 
 use super::{MIB, in_folder, marked, ours, qemu_io};
 
@@ -51,6 +53,42 @@ fn several_images_are_served_each_under_its_name() {
 }
 
 #[test]
+fn one_monitor_controls_several_images_and_another_program_finds_its_own() {
+    let folder = folder_with_image(MIB);
+    let folder = folder.path();
+    fs::File::create(folder.join("b.raw")).unwrap().set_len(8 * MIB).unwrap();
+    ours(folder, &["create", "--data-file", "b.raw", "b.qbm"]).success();
+    let mut command = qbm();
+    command.current_dir(folder).args(["serve", "--socket", "qbm.sock", "--qmp", "all.qmp"]);
+    let served = Served::spawn(command.args(["a=vm.qbm", "b=b.qbm"]), 2);
+
+    let mut monitor = Client::connect(&folder.join("all.qmp"), &[]).unwrap();
+    let nodes = monitor.execute("query-named-block-nodes", &json!({})).unwrap();
+    let names = nodes.as_array().unwrap().iter().map(|node| node["node-name"].as_str().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+    let add = json!({ "node": "b", "name": "x", "persistent": true });
+    monitor.execute("block-dirty-bitmap-add", &add).unwrap();
+    let other =
+        json!({ "node": "a", "target": "nightly", "bitmaps": [{ "node": "b", "name": "x" }] });
+    monitor.execute("block-dirty-bitmap-merge", &other).unwrap();
+    let exports = monitor.execute("query-block-exports", &json!({})).unwrap();
+    let told =
+        exports.as_array().unwrap().iter().map(|export| (&export["id"], &export["node-name"]));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(&json!("serve-a"), &json!("a")), (&json!("serve-b"), &json!("b"))]
+    );
+
+    ours(folder, &["bitmap", "--qmp", "all.qmp", "--add", "b.qbm", "weekly"]).success();
+    let refused = ours(folder, &["bitmap", "--qmp", "all.qmp", "--add", "c.qbm", "weekly"]).code(1);
+    assert_eq!(refused.stderr, "qbm: all.qmp: c.qbm is no node there\n");
+    assert!(served.stop().0.success());
+    let info = ours(folder, &["info", "--output", "json", "b.qbm"]).success().json();
+    let bitmaps = info.pointer("/format-specific/data/bitmaps").unwrap().as_array().unwrap();
+    assert_eq!(bitmaps.len(), 2, "{info}");
+}
+
+#[test]
 fn images_that_cannot_be_told_apart_are_refused_and_left_closed() {
     let folder = folder_with_image(MIB);
     let folder = folder.path();
@@ -60,7 +98,7 @@ fn images_that_cannot_be_told_apart_are_refused_and_left_closed() {
     };
     let twice = "two images are called 'vm.qbm'; NAME=IMAGE gives one of them another name";
     refused(&["vm.qbm", "vm.qbm"], twice);
-    let one = "--export-name, --data-file and --qmp are for one image; NAME=IMAGE names several";
+    let one = "--export-name and --data-file are for one image; NAME=IMAGE names several";
     refused(&["-x", "n", "a=vm.qbm", "vm.qbm"], one);
     refused(&["-x", "n", "a=vm.qbm"], "--export-name: the image has a name already");
     refused(&["-B", "none", "a=vm.qbm"], "vm.qbm: Dirty bitmap 'none' not found");

@@ -89,7 +89,7 @@ impl Connection<'_> {
         let (length, ids, payload) = match payload {
             Payload::Skipped => {
                 if request.length <= MAX_REQUEST as u64 {
-                    check(request, request.length, self.export, self.style)?;
+                    check(request, request.length, &self.export, self.style)?;
                 }
                 let what = "the payload is longer than it may be";
                 return Err(Fault::of_client(ErrorCode::Invalid, what).into());
@@ -108,7 +108,7 @@ impl Connection<'_> {
             Payload::Bytes(bytes) => (request.length, None, Some(bytes)),
             Payload::None => (request.length, None, None),
         };
-        let range = check(request, length, self.export, self.style)?;
+        let range = check(request, length, &self.export, self.style)?;
         match request.command {
             Command::Read => return self.read(request, range, answer, desk),
             Command::BlockStatus => return self.block_status(request, range, ids, answer),

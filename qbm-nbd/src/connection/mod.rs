@@ -43,7 +43,7 @@ pub(crate) const STACK: usize = 256 << 10;
 
 /// A connection in transmission.
 pub(crate) struct Connection<'s> {
-    export: &'s Export,
+    export: Arc<Export>,
     style: Style,
     /// Those that the client has chosen, with their ids.
     contexts: Vec<(u32, Context)>,
@@ -60,7 +60,7 @@ pub(crate) struct Connection<'s> {
 
 impl<'s> Connection<'s> {
     pub(crate) fn new(
-        session: Session<'s>,
+        session: Session,
         peer: &'s Peer,
         (statistics, reports, memory): (&'s Statistics, &'s Reports, &'s Memory),
     ) -> Self {
@@ -176,7 +176,7 @@ impl<'s> Connection<'s> {
     fn plan(&self, incoming: &Incoming, receiver: &Receiver) -> (Call, When) {
         let more = receiver.has_more();
         let parallel = (more || incoming.is_large()) && self.pace.is_slow();
-        if parallel || incoming.may_wait(self.export) {
+        if parallel || incoming.may_wait(&self.export) {
             (Call::Follower, When::Now)
         } else if more {
             // This thread will be back for it at once.

@@ -79,7 +79,7 @@ impl Connection<'_> {
     /// Bytes of a payload of `request` that are looked at.
     fn most_payload(&self, request: &Request) -> usize {
         match request.command {
-            Command::Write if check(request, request.length, self.export, self.style).is_ok() => {
+            Command::Write if check(request, request.length, &self.export, self.style).is_ok() => {
                 MAX_REQUEST
             }
             Command::Write => 0,

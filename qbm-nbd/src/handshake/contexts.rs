@@ -1,8 +1,9 @@
 //! The options about metadata contexts.
 
 use std::io;
+use std::sync::Arc;
 
-use super::{Handshake, Next};
+use super::{ContextsOf, Handshake, Next};
 use crate::disk::Context;
 use crate::export::Export;
 use crate::limits::{MAX_CONTEXTS, MAX_NAME};
@@ -14,9 +15,9 @@ type Refusal = (Rep, &'static str);
 impl Handshake<'_> {
     /// `NBD_OPT_LIST_META_CONTEXT`
     pub(super) fn list_contexts(&mut self, option: u32, data: &[u8]) -> io::Result<Next> {
-        let found = self.request(data).map(|(number, queries)| {
+        let found = self.request(data).map(|(export, queries)| {
             let listed = |name: &str| queries.is_empty() || queries.iter().any(|q| lists(q, name));
-            let contexts = numbered(&self.exports[number]).filter(|(_, it)| listed(&it.name()));
+            let contexts = numbered(&export).filter(|(_, it)| listed(&it.name()));
             contexts.collect::<Vec<_>>()
         });
         match found {
@@ -29,27 +30,27 @@ impl Handshake<'_> {
     /// `NBD_OPT_SET_META_CONTEXT`
     pub(super) fn set_contexts(&mut self, option: u32, data: &[u8]) -> io::Result<Next> {
         self.agreed.contexts = None;
-        let chosen = self.request(data).and_then(|(number, queries)| {
-            let contexts = numbered(&self.exports[number])
-                .filter(|(_, context)| queries.contains(&context.name().as_str()));
+        let chosen = self.request(data).and_then(|(export, queries)| {
+            let contexts =
+                numbered(&export).filter(|(_, context)| queries.contains(&context.name().as_str()));
             let contexts: Vec<_> = contexts.collect();
             if contexts.len() > MAX_CONTEXTS {
                 return Err((Rep::ErrTooBig, "too many contexts"));
             }
-            Ok((number, contexts))
+            Ok(ContextsOf { export: Arc::downgrade(&export), contexts })
         });
         match chosen {
             Err((reply, why)) => self.reply(option, reply, why.as_bytes()),
-            Ok((number, contexts)) => {
-                self.tell(option, contexts.iter().map(|(id, context)| (*id, context)))?;
-                self.agreed.contexts = Some((number, contexts));
+            Ok(chosen) => {
+                self.tell(option, chosen.contexts.iter().map(|(id, context)| (*id, context)))?;
+                self.agreed.contexts = Some(chosen);
                 Ok(Next::Option)
             }
         }
     }
 
     /// The export that the option is about, and its queries.
-    fn request<'d>(&self, data: &'d [u8]) -> Result<(usize, Vec<&'d str>), Refusal> {
+    fn request<'d>(&self, data: &'d [u8]) -> Result<(Arc<Export>, Vec<&'d str>), Refusal> {
         if self.agreed.style == Style::Simple {
             return Err((Rep::ErrInvalid, "structured replies come first"));
         }
@@ -59,8 +60,8 @@ impl Handshake<'_> {
         if name.len() > MAX_NAME || queries.iter().any(|query| query.len() > MAX_NAME) {
             return Err((Rep::ErrTooBig, "a name is too long"));
         }
-        let number = self.find(name).ok_or((Rep::ErrUnknown, "there is no such export"))?;
-        Ok((number, queries))
+        let export = self.find(name).ok_or((Rep::ErrUnknown, "there is no such export"))?;
+        Ok((export, queries))
     }
 
     fn tell<'c>(

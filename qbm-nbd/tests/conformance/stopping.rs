@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use qbm_nbd::limits::MAX_SKIPPED_OPTION;
 use qbm_nbd::{Limits, Listener, Server, Stop, Stopper};
 
-use super::client::{Ask, Client, FIXED, NO_ZEROES, cmd, option_header};
+use super::client::{Ask, Client, FIXED, NO_ZEROES, cmd, export_request, opt, option_header, rep};
 use super::memory::{MemoryDisk, SLOW};
 
 /// A server on a Unix socket and a TCP port.
@@ -169,4 +169,26 @@ fn many_stalled_clients_do_not_keep_an_honest_one_from_being_served() {
     assert_eq!(client.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     drop(stalled);
+}
+
+/// So that it can be closed: neither a request under way nor a slow handshake has it any more.
+#[test]
+fn nobody_has_the_disk_of_a_removed_export() {
+    let server = Listening::new(Limits::default());
+    let mut client = server.client();
+    let mut haggling = Client::over(UnixStream::connect(&server.socket).unwrap());
+    haggling.greet(FIXED | NO_ZEROES);
+    client.send(&[&Ask::new(cmd::WRITE, SLOW, 1).compact()[..], b"x"].concat());
+    assert_eq!(client.ask(&Ask::new(cmd::FLUSH, 0, 0)), 0, "the write is under way");
+    thread::scope(|scope| {
+        let removing = scope.spawn(|| {
+            server.server.remove("disk");
+            server.server.remove("mirror");
+        });
+        client.hung_up();
+        assert!(!removing.is_finished(), "the write is under way");
+        server.disk.open();
+    });
+    assert_eq!(Arc::strong_count(&server.disk), 1);
+    haggling.refused(opt::GO, &export_request("disk", &[]), rep::ERR_UNKNOWN);
 }

@@ -55,8 +55,8 @@ fn store(args: &BackupArgs, server: &mut Remote) -> anyhow::Result<Stored> {
 }
 
 fn add_missing_bitmap(args: &BackupArgs, server: &mut Remote) -> anyhow::Result<()> {
-    let nodes = server.client.execute("query-named-block-nodes", &json!({}))?;
-    let bitmaps = nodes.pointer("/0/dirty-bitmaps").and_then(Value::as_array);
+    let facts = server.facts()?;
+    let bitmaps = facts["dirty-bitmaps"].as_array();
     let named = |bitmap: &Value| bitmap["name"] == json!(args.bitmap);
     if !bitmaps.is_some_and(|bitmaps| bitmaps.iter().any(named)) {
         let add = json!({

@@ -10,6 +10,7 @@ use qbm_core::{Access, Error};
 use qbm_nbd::Export;
 
 use super::ServeArgs;
+use super::control::{Graph, Node};
 use crate::disk::DiskFormat;
 use crate::open::{FileImage, ImageArgs, naming};
 
@@ -35,22 +36,24 @@ impl Chosen {
     }
 }
 
-/// An image that is served, and how it was opened.
+/// An image that is served, and under which name.
 pub(super) struct Opened {
-    pub(super) args: ImageArgs,
+    /// Its descriptor, as the command line names it.
+    pub(super) path: PathBuf,
     pub(super) name: String,
-    pub(super) image: Arc<FileImage>,
+    pub(super) node: Arc<Node>,
 }
 
-/// Opens all that `args` name.
+/// Opens all that `args` name, as nodes of `graph`.
 ///
 /// # Errors
 ///
 /// If one cannot be opened or lacks what is to be exported, or two have the same name. Those that were
-/// opened are closed.
-pub(super) fn open(args: &ServeArgs) -> anyhow::Result<Vec<Opened>> {
+/// opened are in the graph all the same.
+pub(super) fn open(args: &ServeArgs, graph: &Graph) -> anyhow::Result<Vec<Opened>> {
     let names = names(args)?;
     let mut opened = Vec::new();
+    let several = names.len() > 1;
     let all = names.into_iter().zip(&args.images).try_for_each(|(name, chosen)| {
         let image = ImageArgs {
             image: chosen.path.clone(),
@@ -59,37 +62,14 @@ pub(super) fn open(args: &ServeArgs) -> anyhow::Result<Vec<Opened>> {
             gate: args.gate.clone(),
         };
         let access = if args.read_only { Access::Read } else { Access::Write };
-        let disk = Arc::new(image.open_by(args.aio, access, false)?);
-        opened.push(Opened { args: image, name, image: disk });
+        let disk = image.open_by(args.aio, access, false)?;
+        // Of several the files may be called the same, in different folders.
+        let node = if several { name.clone() } else { disk.name().to_owned() };
+        let node = graph.add(Node::of_image(node, &chosen.path, disk));
+        opened.push(Opened { path: chosen.path.clone(), name, node });
         Ok(())
     });
-    match all.and_then(|()| check_bitmaps(&opened, &args.bitmap)) {
-        Ok(()) => Ok(opened),
-        Err(error) => {
-            // What goes wrong beside that is of no account.
-            let _closed = close(opened);
-            Err(error)
-        }
-    }
-}
-
-/// Closes all of them; the first error is returned, and the others are told.
-///
-/// # Errors
-///
-/// If one cannot be closed cleanly.
-pub(super) fn close(opened: Vec<Opened>) -> anyhow::Result<()> {
-    let mut closed = Ok(());
-    for Opened { args, image, .. } in opened {
-        let image = Arc::into_inner(image).expect("the server has given it back");
-        let done = block_on(image.close()).map_err(naming(&args.image));
-        match (&closed, done) {
-            (Ok(()), done) => closed = done,
-            (Err(_), Ok(())) => {}
-            (Err(_), Err(error)) => eprintln!("qbm: {error:#}"),
-        }
-    }
-    closed
+    all.and_then(|()| check_bitmaps(&opened, &args.bitmap)).map(|()| opened)
 }
 
 /// The name of each image: the one that it is given, or that of its file where there are several.
@@ -101,8 +81,8 @@ fn names(args: &ServeArgs) -> anyhow::Result<Vec<String>> {
         };
         return Ok(vec![name]);
     }
-    if args.export_name.is_some() || args.data_file.is_some() || args.qmp.is_some() {
-        bail!("--export-name, --data-file and --qmp are for one image; NAME=IMAGE names several");
+    if args.export_name.is_some() || args.data_file.is_some() {
+        bail!("--export-name and --data-file are for one image; NAME=IMAGE names several");
     }
     let mut names: Vec<String> = Vec::new();
     for Chosen { name, path } in &args.images {
@@ -119,8 +99,8 @@ fn names(args: &ServeArgs) -> anyhow::Result<Vec<String>> {
 /// That each bitmap is in some image.
 fn check_bitmaps(opened: &[Opened], wanted: &[String]) -> anyhow::Result<()> {
     for name in wanted {
-        if !opened.iter().any(|opened| has_bitmap(&opened.image, name)) {
-            let first = opened.first().map(|opened| opened.args.image.clone());
+        if !opened.iter().any(|opened| has_bitmap(opened.node.image(), name)) {
+            let first = opened.first().map(|opened| opened.path.clone());
             let image = first.unwrap_or_default();
             return Err(naming(&image)(Error::BitmapNotFound(name.clone())));
         }
@@ -135,12 +115,13 @@ fn has_bitmap(image: &FileImage, name: &str) -> bool {
 impl Opened {
     /// As clients see it: with those of `bitmaps` that it has.
     pub(super) fn export(&self, description: &str, bitmaps: &[String]) -> Export {
-        let bitmaps = bitmaps.iter().filter(|name| has_bitmap(&self.image, name));
+        let image = self.node.image();
+        let bitmaps = bitmaps.iter().filter(|name| has_bitmap(image, name));
         Export {
             name: self.name.clone(),
             description: description.to_owned(),
-            access: self.image.access(),
-            disk: Arc::clone(&self.image) as _,
+            access: image.access(),
+            disk: Arc::clone(image) as _,
             bitmaps: bitmaps.cloned().collect(),
         }
     }

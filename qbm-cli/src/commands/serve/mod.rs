@@ -7,10 +7,8 @@ mod places;
 mod secrecy;
 mod signals;
 
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::slice;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,7 +19,7 @@ use qbm_nbd::{Limits, Server, Stop, Tls};
 use tracing::{error, info};
 
 use self::chosen::{Chosen, Opened};
-use self::control::Controlled;
+use self::control::{Controlled, Entrance, Graph};
 use self::places::{PidFile, Place, SocketFile};
 use self::secrecy::Secrecy;
 use crate::aio::Aio;
@@ -73,8 +71,8 @@ pub struct ServeArgs {
     /// Serve at most N clients at a time
     #[arg(short = 'e', long, value_name = "N", default_value = "64", value_parser = connections)]
     max_connections: u16,
-    /// Let programs of this user and of root control the image by QMP, on a Unix socket at PATH; by
-    /// default IMAGE.qmp for each, unless it is served read-only
+    /// Let programs of this user and of root control the images by QMP, on a Unix socket at PATH; by
+    /// default IMAGE.qmp for each, unless they are served read-only
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
     /// Write the process id to FILE once clients can connect; it is removed when all images are closed
@@ -141,56 +139,47 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     signals::block()?;
     let tls = args.secrecy.read()?;
     let places = places::open(&args.places)?;
-    let images = chosen::open(args)?;
-    // Removed when the images are closed, so that others can wait for that.
-    let pid_file = args.pid_file.as_deref().map(PidFile::write).transpose();
-    let (_pid_file, served) = match pid_file {
-        Ok(file) => (file, serve_opened(args, &images, tls, places)),
-        Err(error) => (None, Err(error)),
-    };
+    let graph = Arc::new(Graph::default());
+    let mut pid_file = None;
+    let served = chosen::open(args, &graph).and_then(|images| {
+        pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
+        let entrances = entrances(args, &images)?;
+        serve(args, (&graph, images), tls, (places, entrances))
+    });
     // Closed either way.
-    let closed = chosen::close(images);
+    let closed = graph.close();
+    // Others can wait for that.
+    drop(pid_file);
     served.and(closed)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves `images` until the server is to stop.
-fn serve_opened(
-    args: &ServeArgs,
-    images: &[Opened],
-    tls: Option<Tls>,
-    places: Vec<Place>,
-) -> anyhow::Result<()> {
-    let monitors = images.iter().map(|opened| monitors(args, opened));
-    let monitors = monitors.collect::<anyhow::Result<Vec<_>>>()?;
-    serve(args, images, tls, (places, monitors))
-}
-
-/// Where the monitors of an image connect. Only once it is ours: another server may have the socket.
-fn monitors(
-    args: &ServeArgs,
-    opened: &Opened,
-) -> anyhow::Result<Option<(UnixListener, SocketFile)>> {
-    let path = match &args.qmp {
-        Some(path) => path.clone(),
-        None if args.read_only => return Ok(None),
-        None => remote::socket_of(&opened.args.image),
+/// Where monitors connect. Only once the images are ours: another server may have the sockets.
+fn entrances(args: &ServeArgs, images: &[Opened]) -> anyhow::Result<Vec<Entrance>> {
+    let paths = match &args.qmp {
+        Some(path) => vec![path.clone()],
+        None if args.read_only => Vec::new(),
+        None => images.iter().map(|opened| remote::socket_of(&opened.path)).collect(),
     };
-    let listener = places::bind_private(&path).with_context(|| path.display().to_string());
-    let listener = listener.context("--qmp PATH can put the control elsewhere")?;
-    Ok(Some((listener, SocketFile::new(path))))
+    let entrance = |path: PathBuf| {
+        let listener = places::bind_private(&path).with_context(|| path.display().to_string());
+        let listener = listener.context("--qmp PATH can put the control elsewhere")?;
+        Ok(Entrance { listener, file: SocketFile::new(path) })
+    };
+    paths.into_iter().map(entrance).collect()
 }
 
 fn serve(
     args: &ServeArgs,
-    images: &[Opened],
+    (graph, images): (&Arc<Graph>, Vec<Opened>),
     tls: Option<Tls>,
-    (places, monitors): (Vec<Place>, Vec<Option<(UnixListener, SocketFile)>>),
+    (places, entrances): (Vec<Place>, Vec<Entrance>),
 ) -> anyhow::Result<()> {
+    let about = about(&images);
     let scheme = if tls.is_some() { "nbds" } else { "nbd" };
     let exports = images.iter().map(|opened| opened.export(&args.description, &args.bitmap));
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
-    let server = Server::new(exports.collect(), limits, report(images, |line| error!("{line}")));
+    let server = Server::new(exports.collect(), limits, report(&about, |line| error!("{line}")));
     let server = match tls {
         Some(tls) => server.with_tls(tls),
         None => server,
@@ -199,7 +188,7 @@ fn serve(
     let (stopper, stop) = Stop::new().context("stopping")?;
     signals::watch(stopper, server.statistics()).context("signals")?;
     for place in &places {
-        for opened in images {
+        for opened in &images {
             println!("serving {}", place.address(scheme, &opened.name));
         }
     }
@@ -207,26 +196,25 @@ fn serve(
         fork::detach().context("--fork")?;
     }
     let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
-    let controls = images.iter().zip(monitors).filter_map(|(opened, monitors)| {
-        let (listener, file) = monitors?;
-        let served = (Arc::clone(&opened.image), Arc::clone(&server));
-        let gate = opened.args.gate.clone();
-        let report = report(slice::from_ref(opened), |line| info!("{line}"));
-        Some((Controlled::start(served, gate, listener, report), file))
-    });
-    let controls: Vec<_> = controls.collect();
+    let served = (Arc::clone(graph), Arc::clone(&server));
+    let report = report(&about, |line| info!("{line}"));
+    let exports = images.into_iter().map(|opened| (opened.name, opened.node)).collect();
+    let control = Controlled::start(served, exports, &args.gate, (entrances, report));
     let served = server.serve(&listeners, &stop).context("waiting for clients");
-    for (control, _file) in controls {
-        control.end();
-    }
+    control.end();
     served
 }
 
-/// Tells the operator lines about images by `tell`: about which one, if there is no other.
-fn report(images: &[Opened], tell: fn(String)) -> impl Fn(&str) + Clone + Send + Sync + 'static {
-    let about = match images {
-        [opened] => format!("{}: ", opened.args.image.display()),
+/// What a line about `images` begins with: the one, if there is no other.
+fn about(images: &[Opened]) -> String {
+    match images {
+        [opened] => format!("{}: ", opened.path.display()),
         _ => String::new(),
-    };
+    }
+}
+
+/// Tells the operator lines by `tell`.
+fn report(about: &str, tell: fn(String)) -> impl Fn(&str) + Clone + Send + Sync + 'static {
+    let about = about.to_owned();
     move |line| tell(format!("{about}{line}"))
 }

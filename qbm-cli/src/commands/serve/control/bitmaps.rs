@@ -9,7 +9,7 @@ use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{BitmapArguments, Control, refused};
+use super::{BitmapArguments, Control, Node, refused};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,39 +118,44 @@ pub(super) fn transaction(control: &Arc<Control>, call: Call) -> Result<Value, R
 
 /// Does all of `actions`, or none of them.
 fn run(control: &Control, actions: Vec<Action>) -> Result<Value, Refusal> {
+    let mut of: Option<Arc<Node>> = None;
     let mut all = Vec::new();
     for action in actions {
-        all.extend(planned(control, action)?);
+        let (node, planned) = planned(control, action)?;
+        if of.is_some_and(|of| !Arc::ptr_eq(&of, &node)) {
+            return Err(Refusal::generic("A transaction is of one node only"));
+        }
+        of = Some(node);
+        all.extend(planned);
     }
-    block_on(control.image.transaction(&all)).map_err(|error| refused(&error))?;
+    if let Some(node) = of {
+        block_on(node.image().transaction(&all)).map_err(|error| refused(&error))?;
+    }
     Ok(json!({}))
 }
 
 /// What an action is to the core.
-fn planned(control: &Control, action: Action) -> Result<Vec<BitmapAction>, Refusal> {
+fn planned(control: &Control, action: Action) -> Result<(Arc<Node>, Vec<BitmapAction>), Refusal> {
     let one = |arguments: BitmapArguments, action: fn(String) -> BitmapAction| {
-        control.check_node(&arguments.node)?;
-        Ok(vec![action(arguments.name)])
+        Ok((control.node(&arguments.node)?, vec![action(arguments.name)]))
     };
     match action {
-        Action::BlockDirtyBitmapAdd(add) => planned_add(control, add).map(|action| vec![action]),
+        Action::BlockDirtyBitmapAdd(add) => planned_add(control, add),
         Action::BlockDirtyBitmapClear(arguments) => one(arguments, BitmapAction::Clear),
         Action::BlockDirtyBitmapDisable(arguments) => one(arguments, BitmapAction::Disable),
         Action::BlockDirtyBitmapEnable(arguments) => one(arguments, BitmapAction::Enable),
         Action::BlockDirtyBitmapRemove(arguments) => one(arguments, BitmapAction::Remove),
         Action::BlockDirtyBitmapMerge(Merge { node, target, bitmaps }) => {
-            control.check_node(&node)?;
+            let node = control.node(&node)?;
             let merge = |source| {
-                let source = match source {
-                    Source::Here(name) => name,
-                    Source::At(BitmapArguments { node, name }) => {
-                        control.check_node(&node)?;
-                        name
-                    }
-                };
-                Ok(BitmapAction::Merge { target: target.clone(), source })
+                let target = target.clone();
+                match source {
+                    Source::Here(source) => Ok(BitmapAction::Merge { target, source }),
+                    Source::At(source) => merge_from(control, &node, target, source),
+                }
             };
-            bitmaps.into_iter().map(merge).collect()
+            let merges = bitmaps.into_iter().map(merge).collect::<Result<_, _>>()?;
+            Ok((node, merges))
         }
         Action::Abort(Nothing {}) => {
             Err(Refusal::generic("Transaction aborted using Abort action"))
@@ -158,9 +163,24 @@ fn planned(control: &Control, action: Action) -> Result<Vec<BitmapAction>, Refus
     }
 }
 
-fn planned_add(control: &Control, add: Add) -> Result<BitmapAction, Refusal> {
+/// A merge of a bitmap that says of which node it is.
+fn merge_from(
+    control: &Control,
+    into: &Arc<Node>,
+    target: String,
+    BitmapArguments { node, name }: BitmapArguments,
+) -> Result<BitmapAction, Refusal> {
+    let from = control.node(&node)?;
+    if Arc::ptr_eq(&from, into) {
+        return Ok(BitmapAction::Merge { target, source: name });
+    }
+    let marks = block_on(from.image().marks(&name)).map_err(|error| refused(&error))?;
+    Ok(BitmapAction::MergeMarks { target, marks })
+}
+
+fn planned_add(control: &Control, add: Add) -> Result<(Arc<Node>, Vec<BitmapAction>), Refusal> {
     let Add { node, name, granularity, persistent, disabled } = add;
-    control.check_node(&node)?;
+    let node = control.node(&node)?;
     if persistent == Some(false) {
         // QEMU's default, so it is refused only where it was asked for.
         return Err(Refusal::generic("Every bitmap of this node is persistent"));
@@ -170,5 +190,5 @@ fn planned_add(control: &Control, add: Add) -> Result<BitmapAction, Refusal> {
         Some(bytes) => Granularity::from_bytes(bytes.into())
             .ok_or_else(|| Refusal::generic("Granularity must be power of 2 and at least 512"))?,
     };
-    Ok(BitmapAction::Add { name, granularity, disabled })
+    Ok((node, vec![BitmapAction::Add { name, granularity, disabled }]))
 }

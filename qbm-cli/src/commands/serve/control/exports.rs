@@ -9,15 +9,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::points::point_node;
-use super::{Control, State};
+use super::{Control, Node, State};
 
 /// The id of the export that the command line asks for.
 const FIRST: &str = "serve";
 
-/// An export that a monitor has made.
+/// An export.
 pub(super) struct ExportEntry {
     id: String,
-    node: String,
+    /// The name of its node, which may be that of a point.
+    node_name: String,
+    /// What it is of.
+    _node: Arc<Node>,
     /// The name that clients ask for.
     name: String,
 }
@@ -108,46 +111,65 @@ pub(super) fn add_nbd(control: &Arc<Control>, call: Call) -> Result<Value, Refus
 fn export(control: &Control, add: Add) -> Result<Value, Refusal> {
     let Add { _kind, id, node, name, description, writable, bitmaps } = add;
     let mut state = control.state();
-    if id == FIRST || state.exports.iter().any(|export| export.id == id) {
+    if state.exports.iter().any(|export| export.id == id) {
         return Err(Refusal::generic(format!("Block export id '{id}' is already in use")));
     }
     let name = name.unwrap_or_else(|| node.clone());
-    let (disk, access) = disk(control, &state, (&node, writable), &bitmaps)?;
+    let Exported { of, disk, access } = exported(control, &state, (&node, writable), &bitmaps)?;
     let export = Export { name: name.clone(), description, disk, access, bitmaps };
     control.server.add(export).map_err(|error| Refusal::generic(error.to_string()))?;
-    state.exports.push(ExportEntry { id, node, name });
+    state.exports.push(ExportEntry { id, node_name: node, _node: of, name });
     Ok(json!({}))
 }
 
+/// Those that the command line asked for: the name of each, and its node.
+pub(super) fn first(exports: Vec<(String, Arc<Node>)>) -> Vec<ExportEntry> {
+    let several = exports.len() > 1;
+    let entry = |(name, node): (String, Arc<Node>)| {
+        let id = if several { format!("{FIRST}-{name}") } else { FIRST.to_owned() };
+        ExportEntry { id, node_name: node.name.clone(), _node: node, name }
+    };
+    exports.into_iter().map(entry).collect()
+}
+
+/// What is exported.
+struct Exported {
+    of: Arc<Node>,
+    disk: Arc<dyn Disk>,
+    access: Access,
+}
+
 /// The disk of a node, as it can be exported with `bitmaps`.
-fn disk(
+fn exported(
     control: &Control,
     state: &State,
     (node, writable): (&str, bool),
     bitmaps: &[String],
-) -> Result<(Arc<dyn Disk>, Access), Refusal> {
+) -> Result<Exported, Refusal> {
     let missing = |name: &String| Refusal::generic(format!("Dirty bitmap '{name}' not found"));
     let frozen = state.points.iter().find(|(id, _)| point_node(**id) == node);
-    if let Some((_, frozen)) = frozen {
+    if let Some((_, (of, frozen))) = frozen {
         if writable {
             return Err(Refusal::generic(format!("Node '{node}' is read-only")));
         }
         if let Some(other) = bitmaps.iter().find(|name| *name != frozen.bitmap()) {
             return Err(missing(other));
         }
-        let disk = PointDisk::new(Arc::clone(&control.image), frozen.view().clone());
-        return Ok((Arc::new(disk), Access::Read));
+        let disk = PointDisk::new(Arc::clone(of.image()), frozen.view().clone());
+        let (of, disk) = (Arc::clone(of), Arc::new(disk));
+        return Ok(Exported { of, disk, access: Access::Read });
     }
-    control.check_node(node)?;
-    if writable && control.image.access() == Access::Read {
+    let of = control.node(node)?;
+    let image = Arc::clone(of.image());
+    if writable && image.access() == Access::Read {
         return Err(Refusal::generic(format!("Node '{node}' is read-only")));
     }
-    let there = futures_executor::block_on(control.image.bitmaps());
+    let there = futures_executor::block_on(image.bitmaps());
     if let Some(name) = bitmaps.iter().find(|name| there.iter().all(|b| b.name != **name)) {
         return Err(missing(name));
     }
     let access = if writable { Access::Write } else { Access::Read };
-    Ok((Arc::clone(&control.image) as Arc<dyn Disk>, access))
+    Ok(Exported { of, disk: image, access })
 }
 
 pub(super) fn delete(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
@@ -183,18 +205,19 @@ fn remove(
 /// Removes what is exported of a node that is about to be gone; its clients are hung up on.
 pub(super) fn forget_node(control: &Control, node: &str) {
     let mut state = control.state();
-    let (gone, kept) = std::mem::take(&mut state.exports).into_iter().partition(|e| e.node == node);
+    let exports = std::mem::take(&mut state.exports).into_iter();
+    let (gone, kept): (Vec<_>, Vec<_>) = exports.partition(|export| export.node_name == node);
     state.exports = kept;
-    let gone: Vec<ExportEntry> = gone;
     gone.iter().for_each(|export| control.server.remove(&export.name));
 }
 
 pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     call.nothing()?;
-    let told = |id: &str, node: &str| json!({ "id": id, "type": "nbd", "node-name": node, "shutting-down": false });
-    let state = control.state();
-    let made = state.exports.iter().map(|export| told(&export.id, &export.node));
-    Ok(std::iter::once(told(FIRST, control.node_name())).chain(made).collect())
+    let told = |export: &ExportEntry| {
+        let ExportEntry { id, node_name, .. } = export;
+        json!({ "id": id, "type": "nbd", "node-name": node_name, "shutting-down": false })
+    };
+    Ok(control.state().exports.iter().map(told).collect())
 }
 
 pub(super) fn query_clients(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {

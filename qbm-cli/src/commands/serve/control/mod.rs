@@ -2,6 +2,7 @@
 
 mod bitmaps;
 mod exports;
+mod graph;
 mod jobs;
 mod nodes;
 mod points;
@@ -21,18 +22,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::exports::ExportEntry;
+pub(in crate::commands) use self::graph::{Graph, Node};
 use self::jobs::Jobs;
-use crate::open::{DiskFile, FileImage, GateArgs};
+use super::places::SocketFile;
+use crate::open::{DiskFile, GateArgs};
 
-/// What a monitor can do to the image that is served.
+/// What a monitor can do.
 struct Control {
-    image: Arc<FileImage>,
+    graph: Arc<Graph>,
     /// What else may be opened: the targets of backups.
     gate: GateArgs,
-    /// Who serves the image, and points of it.
+    /// Who serves the nodes, and points of them.
     server: Arc<nbd::Server>,
-    /// Set once the monitors have a server.
-    events: OnceLock<Events>,
+    /// Where the monitors are told something; set once they have servers.
+    events: OnceLock<Vec<Events>>,
+    /// Held while a command is done: they take turns, whichever monitor they come from, as in QEMU.
+    turn: Mutex<()>,
     state: Mutex<State>,
     jobs: Jobs,
 }
@@ -40,8 +45,8 @@ struct Control {
 /// What monitors have made.
 #[derive(Default)]
 struct State {
-    /// The points that are under way, by id.
-    points: BTreeMap<Id, FrozenPoint<DiskFile>>,
+    /// The points that are under way, by id, each with its node.
+    points: BTreeMap<Id, (Arc<Node>, FrozenPoint<DiskFile>)>,
     exports: Vec<ExportEntry>,
 }
 
@@ -85,46 +90,68 @@ struct Monitored {
     report: Box<dyn Fn(&str) + Send + Sync>,
 }
 
+/// Where monitors connect.
+pub(super) struct Entrance {
+    pub(super) listener: UnixListener,
+    /// Removed when they cannot connect any more.
+    pub(super) file: SocketFile,
+}
+
 /// A control that monitors have, until it is ended.
 pub(super) struct Controlled {
     control: Arc<Control>,
-    monitors: Arc<Server>,
-    thread: JoinHandle<()>,
+    monitors: Vec<(Arc<Server>, JoinHandle<()>, SocketFile)>,
 }
 
 impl Controlled {
-    /// Lets those who come to `listener` control `image` and who serves it; what changes something
-    /// is told to `report`.
+    /// Lets those who come to `entrances` control the nodes of `graph` and who serves them, so far
+    /// `exports`: the name of each, and its node. What changes something is told to `report`.
     pub(super) fn start(
-        (image, server): (Arc<FileImage>, Arc<nbd::Server>),
-        gate: GateArgs,
-        listener: UnixListener,
-        report: impl Fn(&str) + Clone + Send + Sync + 'static,
+        (graph, server): (Arc<Graph>, Arc<nbd::Server>),
+        exports: Vec<(String, Arc<Node>)>,
+        gate: &GateArgs,
+        (entrances, report): (Vec<Entrance>, impl Fn(&str) + Clone + Send + Sync + 'static),
     ) -> Self {
-        let (events, state, jobs) = (OnceLock::new(), Mutex::default(), Jobs::default());
-        let control = Arc::new(Control { image, gate, server, events, state, jobs });
+        let state = State { exports: exports::first(exports), ..State::default() };
+        let control = Arc::new(Control {
+            graph,
+            gate: gate.clone(),
+            server,
+            events: OnceLock::new(),
+            turn: Mutex::default(),
+            state: Mutex::new(state),
+            jobs: Jobs::default(),
+        });
         let package = format!("qbm {}", env!("CARGO_PKG_VERSION"));
-        let config = Config { report: Box::new(report.clone()), ..Config::for_us(&package) };
-        let commands = Monitored {
-            control: Arc::clone(&control),
-            names: COMMANDS.iter().map(|(name, _)| *name).collect(),
-            report: Box::new(report),
+        let monitor = |Entrance { listener, file }| {
+            let config = Config { report: Box::new(report.clone()), ..Config::for_us(&package) };
+            let commands = Monitored {
+                control: Arc::clone(&control),
+                names: COMMANDS.iter().map(|(name, _)| *name).collect(),
+                report: Box::new(report.clone()),
+            };
+            (Arc::new(Server::new(listener, config, Arc::new(commands))), file)
         };
-        let monitors = Arc::new(Server::new(listener, config, Arc::new(commands)));
-        control.events.set(monitors.events()).expect("it is set here alone");
-        let serving = Arc::clone(&monitors);
-        let thread = std::thread::spawn(move || serving.serve());
-        Self { control, monitors, thread }
+        let monitors: Vec<_> = entrances.into_iter().map(monitor).collect();
+        let events = monitors.iter().map(|(server, _)| server.events()).collect();
+        control.events.set(events).expect("it is set here alone");
+        let serve = |(server, file): (Arc<Server>, SocketFile)| {
+            let serving = Arc::clone(&server);
+            (server, std::thread::spawn(move || serving.serve()), file)
+        };
+        Self { control, monitors: monitors.into_iter().map(serve).collect() }
     }
 
     /// Hangs up on all monitors, and ends what they have begun.
     pub(super) fn end(self) {
-        self.monitors.stop();
-        // One that has panicked has ended too.
-        let _ended = self.thread.join();
+        self.monitors.iter().for_each(|(server, ..)| server.stop());
+        for (_, thread, _file) in self.monitors {
+            // One that has panicked has ended too.
+            let _ended = thread.join();
+        }
         self.control.jobs.end();
-        // The image gives up what is not settled.
-        self.control.state().points.clear();
+        // The images give up what is not settled.
+        *self.control.state() = State::default();
     }
 }
 
@@ -138,7 +165,9 @@ impl Commands for Monitored {
         let (name, run) = found.ok_or_else(|| call.not_found())?;
         let asks = name.starts_with("query-") || name.starts_with("x-query-");
         let asked = (!asks).then(|| format!("{}: {name} {}", call.peer, json!(call.arguments)));
+        let turn = self.control.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let done = run(&self.control, call);
+        drop(turn);
         if let (Some(asked), Ok(_)) = (asked, &done) {
             // Who has made history unusable can be found out.
             (self.report)(&asked);
@@ -148,17 +177,9 @@ impl Commands for Monitored {
 }
 
 impl Control {
-    /// The one node: the image, by its descriptor's name.
-    fn node_name(&self) -> &str {
-        self.image.name()
-    }
-
-    /// That `name` is the image's node.
-    fn check_node(&self, name: &str) -> Result<(), Refusal> {
-        if name == self.node_name() {
-            return Ok(());
-        }
-        Err(Refusal::generic(format!("Cannot find device='{name}' nor node-name='{name}'")))
+    /// The node `name`.
+    fn node(&self, name: &str) -> Result<Arc<Node>, Refusal> {
+        self.graph.find(name)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,9 +187,7 @@ impl Control {
     }
 
     fn emit(&self, event: &str, data: &Value) {
-        if let Some(events) = self.events.get() {
-            events.emit(event, data);
-        }
+        self.events.get().into_iter().flatten().for_each(|events| events.emit(event, data));
     }
 }
 

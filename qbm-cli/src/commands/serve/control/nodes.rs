@@ -1,4 +1,4 @@
-//! Nodes: the one that there is, with its bitmaps.
+//! What is told of nodes, and of their bitmaps.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Control;
+use super::{Control, Node};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,16 +21,22 @@ struct Arguments {
 
 pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let Arguments { .. } = call.arguments()?;
-    let image = &control.image;
+    Ok(control.graph.all().iter().map(|node| told(node)).collect())
+}
+
+/// A `BlockDeviceInfo`.
+fn told(node: &Node) -> Value {
+    let image = node.image();
     let size = image.size();
     let bitmaps = block_on(image.bitmaps());
     let bitmaps: Vec<Value> = bitmaps.iter().map(|bitmap| facts(bitmap, size)).collect();
     let read_only = image.access() == Access::Read;
-    let (descriptor, name) = (block_on(image.descriptor()), control.node_name());
-    Ok(json!([{
-        "node-name": name,
+    let descriptor = block_on(image.descriptor());
+    let file = node.path.display().to_string();
+    json!({
+        "node-name": node.name,
         "drv": "qbm",
-        "file": name,
+        "file": file,
         "ro": read_only,
         "active": true,
         "encrypted": false,
@@ -41,13 +47,13 @@ pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal
         "iops": 0, "iops_rd": 0, "iops_wr": 0,
         "cache": { "writeback": true, "direct": false, "no-flush": false },
         "image": {
-            "filename": name,
+            "filename": file,
             "format": "qbm",
             "virtual-size": size,
             "dirty-flag": descriptor.in_use.is_some(),
         },
         "dirty-bitmaps": bitmaps,
-    }]))
+    })
 }
 
 /// A `BlockDirtyInfo`, with what QEMU's bitmaps do not have: points, and doubt.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use futures_executor::block_on;
-use qbm_core::image::{Fleece, Outcome};
+use qbm_core::image::{Fleece, FrozenPoint, Outcome};
 use qbm_core::{Directory, Id};
 use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Control, parse_id, refused};
-use crate::open::host;
+use super::{Control, Node, parse_id, refused};
+use crate::open::{DiskFile, host};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +32,8 @@ struct Settle {
 /// Takes a point, and tells under which node name it can be exported.
 pub(super) fn begin(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let Begin { node, bitmap, fleece_limit } = call.arguments()?;
-    control.check_node(&node)?;
-    let image = &control.image;
+    let node = control.node(&node)?;
+    let image = node.image();
     let fleece = fleece(image.directory(), fleece_limit.unwrap_or(image.size()));
     let fleece =
         fleece.map_err(|error| Refusal::generic(format!("its fleecing space: {error}")))?;
@@ -48,7 +48,7 @@ pub(super) fn begin(control: &Arc<Control>, call: Call) -> Result<Value, Refusal
         "granularity": frozen.granularity().bytes(),
         "count": frozen.bits().count(),
     });
-    control.state().points.insert(id, frozen);
+    control.state().points.insert(id, (node, frozen));
     Ok(told)
 }
 
@@ -68,19 +68,22 @@ pub(super) fn abort(control: &Arc<Control>, call: Call) -> Result<Value, Refusal
 /// Also a point that an earlier server had begun.
 fn settle(control: &Control, settle: Settle, outcome: Outcome) -> Result<Value, Refusal> {
     let Settle { node, bitmap, id } = settle;
-    control.check_node(&node)?;
+    let node = control.node(&node)?;
     let id = parse_id(&id)?;
     let frozen = {
         let mut state = control.state();
-        if state.points.get(&id).is_some_and(|frozen| frozen.bitmap() != bitmap) {
+        let other = |(of, frozen): &(Arc<Node>, FrozenPoint<DiskFile>)| {
+            !Arc::ptr_eq(of, &node) || frozen.bitmap() != bitmap
+        };
+        if state.points.get(&id).is_some_and(other) {
             return Err(Refusal::generic(format!("Point '{id}' is none of bitmap '{bitmap}'")));
         }
         state.points.remove(&id)
     };
     super::exports::forget_node(control, &point_node(id));
     let settled = match frozen {
-        Some(frozen) => block_on(control.image.settle_point(frozen, outcome)),
-        None => block_on(control.image.settle_found(&bitmap, id, outcome)),
+        Some((_, frozen)) => block_on(node.image().settle_point(frozen, outcome)),
+        None => block_on(node.image().settle_found(&bitmap, id, outcome)),
     };
     settled.map_err(|error| refused(&error))?;
     Ok(json!({}))
