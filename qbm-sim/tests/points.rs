@@ -11,7 +11,7 @@ use qbm_core::image::{
 };
 use qbm_core::{Access, Buffer, ByteRange, Directory as _, Granularity, Id, Image, Persist};
 use qbm_core::{Error, Storage as _};
-use qbm_sim::{Disk, Fault, Kind, Medium, SimDirectory, SimFile, SimHost, run};
+use qbm_sim::{Disk, Executor, Fault, Kind, Medium, SimDirectory, SimFile, SimHost, Step, run};
 
 const SIZE: u64 = 8 * 512;
 
@@ -32,8 +32,8 @@ async fn image(disk: &Disk) -> Image<SimDirectory> {
     open_with_bitmap(disk).await
 }
 
-/// An overlay with the same, of clusters of 1024 bytes over a disk of sevens.
-async fn overlay(disk: &Disk) -> Image<SimDirectory> {
+/// An overlay of `size` bytes with the same, of clusters of 1024 bytes over a disk of sevens.
+async fn overlay(disk: &Disk, size: u64) -> Image<SimDirectory> {
     let directory = SimDirectory::new(disk);
     let base = directory.create("base.raw").await.unwrap();
     base.write_at(0, bytes(7, SIZE), Persist::Now).await.unwrap();
@@ -42,7 +42,7 @@ async fn overlay(disk: &Disk) -> Image<SimDirectory> {
         file: "d.raw".to_owned(),
         backing: ImageRef { file: "base.raw".to_owned(), format: Format::Raw },
         cluster: Granularity::from_bytes(1024).unwrap(),
-        size: None,
+        size: Some(size),
         durability: Durability::Exact,
     };
     image::create_overlay(&directory, "i.qbm", options, &SimHost::new(1)).await.unwrap();
@@ -175,7 +175,7 @@ fn one_of_two_live_points_is_settled_and_the_other_goes_on() {
 fn what_was_copied_of_a_point_counts_as_data_and_ends_where_the_copies_do() {
     let (disk, space) = disks();
     run(&disk, 4, async {
-        let image = overlay(&disk).await;
+        let image = overlay(&disk, SIZE).await;
         let (point, _) = live_point(&image, &space).await;
         // A hole in the overlay, whose old contents are those behind it.
         write(&image, 2, 9).await;
@@ -192,6 +192,64 @@ fn what_was_copied_of_a_point_counts_as_data_and_ends_where_the_copies_do() {
         image.settle_point(point, Outcome::Stored).await.unwrap();
         image.close().await.unwrap();
     });
+}
+
+/// No layer has that part of the disk, until the write does what it was copied for.
+#[test]
+fn what_was_copied_for_a_write_that_failed_counts_as_data_too() {
+    let (disk, space) = disks();
+    run(&disk, 11, async {
+        let image = overlay(&disk, SIZE + 2048).await;
+        let (point, _) = live_point(&image, &space).await;
+        let (kind, error) = (Some(Kind::Write), ErrorKind::Other);
+        disk.inject(Fault { kind, after: 0, count: 1, error });
+        let written = image.write(SIZE + 1024, bytes(9, 1024), Persist::Later).await;
+        assert_eq!(written.unwrap_err().to_string(), "d.raw: write: other error");
+        let past = ByteRange::new(SIZE, 2048);
+        let now = image.block_status(past).await.unwrap();
+        let depth = now.depth;
+        let nothing = |length| Extent { start: SIZE, length, depth, present: false, data: false };
+        assert_eq!(now, nothing(2048));
+        let then = image.block_status_at_point(point.view(), past).await.unwrap();
+        assert_eq!(then, nothing(1024));
+        let copied = ByteRange::new(SIZE + 1024, 1024);
+        let then = image.block_status_at_point(point.view(), copied).await.unwrap();
+        let (start, length) = (copied.start(), copied.length());
+        assert_eq!(then, Extent { start, length, depth, present: true, data: true });
+        image.settle_point(point, Outcome::Stored).await.unwrap();
+        image.close().await.unwrap();
+    });
+}
+
+/// The medium is still at it, and would change the point later; so it would if an operation that was
+/// waiting for it is dropped too.
+#[test]
+fn a_point_waits_for_a_write_that_was_dropped() {
+    let mut waited = 0;
+    for (seed, steps) in (0..8).flat_map(|seed| (0..12).map(move |steps| (seed, steps))) {
+        let disk = Disk::new(Medium::new(), seed);
+        let image = &run(&disk, seed, async {
+            let image = image(&disk).await;
+            write(&image, 3, 1).await;
+            image
+        });
+        let mut executor = Executor::new(&[&disk], seed);
+        executor.spawn("write", write(image, 3, 2));
+        assert_eq!(executor.step(), Step::Moved);
+        assert!(executor.cancel_one());
+        executor.spawn("clear", async {
+            image.transaction(&[BitmapAction::Clear("bitmap".to_owned())]).await.unwrap();
+        });
+        let is_under_way = (0..steps).all(|_| executor.step() == Step::Moved);
+        drop(executor);
+        let data = || disk.snapshot().read("d.raw").unwrap()[3 * 512];
+        waited += usize::from(is_under_way && data() == 1);
+        let point = run(&disk, seed, image.begin_point("bitmap", Id(1)));
+        // Where the other was at its flush, that counts as failed.
+        assert!(matches!(point, Ok(_) | Err(Error::DataSyncFailed)), "seed {seed}, {steps} steps");
+        assert_eq!(data(), 2, "seed {seed}, {steps} steps");
+    }
+    assert!(waited > 10, "{waited}");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use qbm_core::descriptor::{Doubt, Durability};
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, Outcome};
-use qbm_core::{Access, Buffer, Granularity, Id, Image, Persist};
+use qbm_core::descriptor::{Doubt, Durability, Format, ImageRef};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, Outcome, OverlayOptions};
+use qbm_core::{Access, Buffer, Directory as _, Granularity, Id, Image, Persist, Storage as _};
 use qbm_sim::{Disk, Executor, Fault, Harms, Kind, Loss, Medium, SimDirectory, SimHost, Step, run};
 
 const SIZE: u64 = 8 * 512;
@@ -51,6 +51,20 @@ fn bits(medium: &Medium) -> u8 {
     medium.read(name).unwrap()[0]
 }
 
+/// What a kill in the midst of `work` leaves, with the `wanted` bits in the cache and none on the medium.
+fn kill_with_bits(disk: &Disk, wanted: u8, work: impl Future<Output = ()>) -> Medium {
+    let mut executor = Executor::new(&[disk], 1);
+    executor.spawn("work", work);
+    let in_cache = |medium: &Medium| bits(medium) == wanted && bits(&after_power_loss(medium)) == 0;
+    while executor.step() == Step::Moved {
+        let mut kills = (0..20).map(|seed| disk.kill(&mut fastrand::Rng::with_seed(seed)));
+        if let Some(killed) = kills.find(in_cache) {
+            return killed;
+        }
+    }
+    panic!("no kill leaves the bits in the cache");
+}
+
 #[test]
 fn an_open_after_a_clean_close_writes_no_bitmap() {
     let disk = image();
@@ -75,17 +89,35 @@ fn an_open_after_a_clean_close_writes_no_bitmap() {
 fn a_mark_that_a_kill_left_in_the_cache_is_durable_once_the_image_is_open() {
     let disk = image();
     let opened = run(&disk, 3, open(&disk));
-    let image = &opened;
-    let mut executor = Executor::new(&[&disk], 1);
-    executor.spawn("writer", async move { write(image, 3).await });
-    let in_cache = |medium: &Medium| bits(medium) == 1 << 3 && bits(&after_power_loss(medium)) == 0;
-    let mut killed = None;
-    while killed.is_none() && executor.step() == Step::Moved {
-        let mut kills = (0..20).map(|seed| disk.kill(&mut fastrand::Rng::with_seed(seed)));
-        killed = kills.find(in_cache);
-    }
-    let disk = Disk::new(killed.expect("a kill that leaves it in the cache"), 4);
+    let killed = kill_with_bits(&disk, 1 << 3, write(&opened, 3));
+    let disk = Disk::new(killed, 4);
     let _image = run(&disk, 4, open(&disk));
+    assert_eq!(bits(&after_power_loss(&disk.snapshot())), 1 << 3);
+}
+
+/// Else a flush of what is written there next would rely on a bit that a power cut takes.
+#[test]
+fn an_allocation_that_a_kill_left_in_the_cache_is_durable_once_the_image_is_open() {
+    let disk = Disk::new(Medium::new(), 13);
+    let opened = run(&disk, 13, async {
+        let directory = SimDirectory::new(&disk);
+        directory.create("base.raw").await.unwrap().set_len(SIZE).await.unwrap();
+        let options = OverlayOptions {
+            file: "d.raw".to_owned(),
+            backing: ImageRef { file: "base.raw".to_owned(), format: Format::Raw },
+            cluster: Granularity::MIN,
+            size: None,
+            durability: Durability::Exact,
+        };
+        image::create_overlay(&directory, "i.qbm", options, &SimHost::new(1)).await.unwrap();
+        open(&disk).await
+    });
+    let killed = kill_with_bits(&disk, 1 << 3, async {
+        write(&opened, 3).await;
+        opened.flush().await.unwrap();
+    });
+    let disk = Disk::new(killed, 14);
+    let _image = run(&disk, 14, open(&disk));
     assert_eq!(bits(&after_power_loss(&disk.snapshot())), 1 << 3);
 }
 

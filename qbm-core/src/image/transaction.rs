@@ -179,8 +179,8 @@ impl<D: Directory> Image<D> {
         check_granules(granularity, plan.size)?;
         // With those that it may replace: until then they are in memory too.
         let held = plan.bitmaps.iter().flat_map(|bitmap| &bitmap.segments);
-        let there: u64 = held.map(|held| held.segment.wanted.len()).sum();
-        check_together(&self.name, there + granularity.granules_of(plan.size))?;
+        let there = held.map(|held| held.segment.wanted.len());
+        check_together(&self.name, there.chain([granularity.granules_of(plan.size)]).sum())?;
         let segment = self.create_segment(bitmap, granularity, plan.size).await?;
         let segment = Arc::new(segment);
         plan.fresh.push(Arc::clone(&segment));
