@@ -35,6 +35,15 @@ pub(super) struct Tracked<F> {
     pub(super) busy: Option<Id>,
 }
 
+/// Whether a bitmap outlives the close of its image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It is in the descriptor, and survives any crash.
+    Persistent,
+    /// It is in memory only, and gone when the image is closed.
+    InMemory,
+}
+
 /// A segment, and the point at which it began to record.
 #[derive(Debug)]
 pub(super) struct Held<F> {
@@ -68,6 +77,15 @@ impl<F> Tracked<F> {
         self.segments.last().expect("a bitmap has a segment")
     }
 
+    /// Whether the descriptor has it. If not, it has one segment, in memory.
+    pub(super) fn is_persistent(&self) -> bool {
+        self.active().segment.is_stored()
+    }
+
+    pub(super) fn persistence(&self) -> Persistence {
+        if self.is_persistent() { Persistence::Persistent } else { Persistence::InMemory }
+    }
+
     /// As the descriptor has it.
     fn to_descriptor(&self) -> descriptor::Bitmap {
         let segments = self
@@ -86,10 +104,12 @@ impl<F> Tracked<F> {
     }
 }
 
-/// Puts `bitmaps` in place of the dirty bitmaps of `descriptor`; the allocation bitmap stays.
+/// Puts those of `bitmaps` that are persistent in place of the dirty bitmaps of `descriptor`; the
+/// allocation bitmap stays.
 pub(super) fn put_into<F>(bitmaps: &[Tracked<F>], descriptor: &mut Descriptor) {
     descriptor.bitmaps.retain(|bitmap| bitmap.kind != BitmapKind::Dirty);
-    descriptor.bitmaps.extend(bitmaps.iter().map(Tracked::to_descriptor));
+    let persistent = bitmaps.iter().filter(|bitmap| bitmap.is_persistent());
+    descriptor.bitmaps.extend(persistent.map(Tracked::to_descriptor));
 }
 
 /// The segments that record for `bitmaps`.
@@ -141,6 +161,8 @@ pub struct BitmapInfo {
     pub marked: u64,
     /// Whether it records nothing at present.
     pub disabled: bool,
+    /// Whether it outlives the close.
+    pub persistent: bool,
     /// Whether a job holds it.
     pub busy: bool,
     /// Why granules count as changed that may not be.
@@ -202,6 +224,7 @@ fn info<F>(bitmap: &Tracked<F>) -> BitmapInfo {
         granularity: bitmap.granularity,
         marked,
         disabled: bitmap.disabled,
+        persistent: bitmap.is_persistent(),
         busy: bitmap.busy.is_some(),
         doubt: bitmap.doubt,
         points: bitmap.segments.iter().map(|held| held.point).collect(),

@@ -14,7 +14,8 @@ use crate::{Access, Directory, Error, Identity, Result, Storage};
 impl<D: Directory> Image<D> {
     /// Makes everything durable and takes the marks of an open image away.
     ///
-    /// Points that were not settled are given up: their bitmaps keep all marks.
+    /// Points that were not settled are given up: their bitmaps keep all marks. Bitmaps that are not
+    /// persistent are gone.
     ///
     /// # Errors
     ///
@@ -39,7 +40,8 @@ impl<D: Directory> Image<D> {
         if !plan.unions.is_empty() {
             self.switch_to(&mut control, plan).await?;
         }
-        let dirty = control.bitmaps.iter().map(|bitmap| Arc::clone(&bitmap.active().segment));
+        let persistent = control.bitmaps.iter().filter(|bitmap| bitmap.is_persistent());
+        let dirty = persistent.map(|bitmap| Arc::clone(&bitmap.active().segment));
         let clusters = self.clusters.as_ref().map(Clusters::segment);
         let segments: Vec<_> = dirty.chain(clusters).collect();
         for segment in &segments {

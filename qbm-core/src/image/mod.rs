@@ -38,7 +38,7 @@ mod uses;
 use std::sync::Arc;
 
 pub use crate::chain::MAX_LAYERS;
-pub use bitmaps::{BitmapInfo, Marks};
+pub use bitmaps::{BitmapInfo, Marks, Persistence};
 pub use check::{CheckReport, check, repair};
 pub(crate) use create::ALLOCATION;
 pub use create::{
@@ -49,7 +49,7 @@ pub use open::OpenOptions;
 pub use point::{FrozenPoint, Outcome, PointView};
 pub(crate) use rebase::{no_overlay, put_over};
 pub use segment_file::{MAX_GRANULES, MAX_GRANULES_TOGETHER};
-pub use transaction::BitmapAction;
+pub use transaction::{BitmapAction, PreparedTransaction};
 
 pub use crate::track::shield::Fleece;
 

@@ -195,6 +195,10 @@ impl<D: Directory> Image<D> {
         if bitmap.disabled {
             return Err(Error::unusable(&self.name, format!("bitmap '{name}' is disabled")));
         }
+        if !bitmap.is_persistent() {
+            let what = format!("bitmap '{name}' is not persistent, and a point is of one that is");
+            return Err(Error::unusable(&self.name, what));
+        }
         let (parent, doubt) = (bitmap.segments[0].point, bitmap.doubt);
         // What is copied at a time stays short, however coarse the bitmap is.
         let granularity = bitmap.granularity.min(Granularity::DEFAULT);

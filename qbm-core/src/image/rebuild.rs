@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Image;
-use super::bitmaps::{self, Held, free};
+use super::bitmaps::{self, Held, Persistence, free};
 use super::switch::Plan;
 use crate::bits::Bits;
 use crate::mutants::{self, Mutant};
@@ -38,13 +38,14 @@ impl<D: Directory> Image<D> {
             return Err(Error::unusable(&self.name, what));
         }
         let mut plan = Plan::of(&control, self.size());
-        let segment = match self.plan_segment(&mut plan, name, granularity).await {
-            Ok(segment) => segment,
-            Err(error) => {
-                self.forget_fresh(plan).await;
-                return Err(error);
-            }
-        };
+        let segment =
+            match self.plan_segment(&mut plan, name, granularity, Persistence::Persistent).await {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.forget_fresh(plan).await;
+                    return Err(error);
+                }
+            };
         let bitmap = free(&mut plan.bitmaps, name)?;
         bitmap.segments = vec![Held { segment: Arc::clone(&segment), point: Some(point) }];
         bitmap.doubt = None;

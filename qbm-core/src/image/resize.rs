@@ -68,7 +68,8 @@ impl<D: Directory> Image<D> {
         for index in 0..plan.bitmaps.len() {
             let bitmap = &plan.bitmaps[index];
             let (name, granularity) = (bitmap.name.clone(), bitmap.granularity);
-            let into = self.plan_segment(plan, &name, granularity).await?;
+            let persistence = bitmap.persistence();
+            let into = self.plan_segment(plan, &name, granularity, persistence).await?;
             // The old last granule too: its end is new where it was partial.
             let old_end = self.size() / granularity.bytes();
             into.wanted.set(old_end.min(into.wanted.len())..into.wanted.len());

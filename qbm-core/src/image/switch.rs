@@ -78,7 +78,7 @@ impl<F> Plan<F> {
     /// The files that nothing on the medium names yet.
     pub(super) fn fresh_files(&self) -> Vec<String> {
         let mut names = files(&self.fresh);
-        names.extend(files(self.allocation.as_slice()));
+        names.extend(files(&self.allocation));
         names
     }
 
@@ -159,7 +159,8 @@ impl<D: Directory> Image<D> {
         plan: &Plan<D::File>,
     ) -> Result<()> {
         let count = |bitmaps: &[Tracked<D::File>]| -> usize {
-            bitmaps.iter().map(|bitmap| bitmap.segments.len()).sum()
+            let persistent = bitmaps.iter().filter(|bitmap| bitmap.is_persistent());
+            persistent.map(|bitmap| bitmap.segments.len()).sum()
         };
         if count(&plan.bitmaps) <= count(&control.bitmaps) {
             return Ok(());
@@ -248,8 +249,12 @@ impl<D: Directory> Image<D> {
         Ok(())
     }
 
-    /// Makes every mark of `segment` durable.
+    /// Makes every mark of `segment` durable, as far as that is expected of it.
     pub(super) async fn commit_all(&self, segment: &Arc<Segment<D::File>>) -> Result<()> {
+        if !segment.is_stored() {
+            segment.durable.union(&segment.wanted);
+            return Ok(());
+        }
         let mut lead = segment.lead().await;
         self.commit_or_rotate(&mut lead)
             .await
@@ -298,9 +303,10 @@ fn without<F>(mut files: Vec<String>, bitmaps: &[Tracked<F>]) -> Vec<String> {
 
 fn files_of<F>(bitmaps: &[Tracked<F>]) -> Vec<String> {
     let held = bitmaps.iter().flat_map(|bitmap| &bitmap.segments);
-    held.map(|held| held.segment.file().name.clone()).collect()
+    files(held.map(|held| &held.segment))
 }
 
-fn files<F>(segments: &[Arc<Segment<F>>]) -> Vec<String> {
-    segments.iter().map(|segment| segment.file().name.clone()).collect()
+fn files<'a, F: 'a>(segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>) -> Vec<String> {
+    let stored = segments.into_iter().filter(|segment| segment.is_stored());
+    stored.map(|segment| segment.file().name.clone()).collect()
 }

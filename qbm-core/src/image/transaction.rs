@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::Image;
-use super::bitmaps::{Held, Marks, Tracked, free};
+use super::bitmaps::{Control, Held, Marks, Persistence, Tracked, free};
 use super::segment_file::{check_granules, check_together};
 use super::switch::{Plan, Source, Union};
+use crate::bits::Bits;
 use crate::descriptor::{Doubt, MAX_BITMAPS, check_bitmap_name};
 use crate::mutants::{self, Mutant};
+use crate::sync::AsyncMutexGuard;
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Granularity, Id, Result};
 
@@ -22,6 +24,22 @@ pub enum BitmapAction {
         granularity: Granularity,
         /// Whether it does not record yet.
         disabled: bool,
+    },
+    /// A new bitmap as by [`Add`](Self::Add), which is in memory only: it is gone when the image is closed.
+    AddInMemory {
+        /// Its name, as that of others.
+        name: String,
+        /// Bytes that a bit stands for.
+        granularity: Granularity,
+        /// Whether it does not record yet.
+        disabled: bool,
+    },
+    /// The bitmap is in the descriptor with all its marks from now on, or in memory only.
+    SetPersistence {
+        /// Its name.
+        name: String,
+        /// What it is to be; it may be that already.
+        persistence: Persistence,
     },
     /// The bitmap is gone, with its files.
     Remove(String),
@@ -47,6 +65,36 @@ pub enum BitmapAction {
     },
 }
 
+/// Actions that can be done or given up at once: all that could be wrong with them has been found, and
+/// all that takes time is done. Until then other operations on the bitmaps of the image wait; requests of
+/// a guest do not.
+///
+/// When it is dropped, nothing is done, but files are left that only a repair removes.
+#[must_use]
+pub struct PreparedTransaction<'a, D: Directory> {
+    image: &'a Image<D>,
+    control: AsyncMutexGuard<'a, Control<D::File>>,
+    plan: Plan<D::File>,
+}
+
+impl<D: Directory> PreparedTransaction<'_, D> {
+    /// Does it; done means durable. Of the storage this needs one replace of the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// Any error of that. The bitmaps are then as they were.
+    pub async fn commit(mut self) -> Result<()> {
+        let gone = self.image.decide(&mut self.control, self.plan).await?;
+        self.image.remove_files(&gone).await;
+        Ok(())
+    }
+
+    /// Gives it up: the bitmaps are as they were.
+    pub async fn give_up(self) {
+        self.image.give_up(&self.control, &self.plan).await;
+    }
+}
+
 impl<D: Directory> Image<D> {
     /// Does all of `actions`, in order, or none of them; done means durable.
     ///
@@ -56,6 +104,19 @@ impl<D: Directory> Image<D> {
     /// [`Error::BitmapBusy`], [`Error::BitmapName`], [`Error::TooManyGranules`], or an error of
     /// the storage. After any of them the bitmaps are as they were.
     pub async fn transaction(&self, actions: &[BitmapAction]) -> Result<()> {
+        self.prepare_transaction(actions).await?.commit().await
+    }
+
+    /// Does all of `actions`, in order, but for the last step, so that those of several images can be done
+    /// together.
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction`](Self::transaction).
+    pub async fn prepare_transaction(
+        &self,
+        actions: &[BitmapAction],
+    ) -> Result<PreparedTransaction<'_, D>> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);
         }
@@ -71,13 +132,21 @@ impl<D: Directory> Image<D> {
                 return Err(error);
             }
         }
-        self.switch_to(&mut control, plan).await
+        self.prepare_or_give_up(&control, &plan).await?;
+        Ok(PreparedTransaction { image: self, control, plan })
     }
 
     async fn plan_action(&self, plan: &mut Plan<D::File>, action: &BitmapAction) -> Result<()> {
         match action {
             BitmapAction::Add { name, granularity, disabled } => {
-                self.plan_add(plan, name, *granularity, *disabled).await
+                let disabled = *disabled;
+                self.plan_add(plan, name, (*granularity, Persistence::Persistent), disabled).await
+            }
+            BitmapAction::AddInMemory { name, granularity, disabled } => {
+                self.plan_add(plan, name, (*granularity, Persistence::InMemory), *disabled).await
+            }
+            BitmapAction::SetPersistence { name, persistence } => {
+                self.plan_persistence(plan, name, *persistence).await
             }
             BitmapAction::Remove(name) => {
                 free(&mut plan.bitmaps, name)?;
@@ -86,8 +155,9 @@ impl<D: Directory> Image<D> {
                 Ok(())
             }
             BitmapAction::Clear(name) => {
-                let granularity = free(&mut plan.bitmaps, name)?.granularity;
-                let segment = self.plan_segment(plan, name, granularity).await?;
+                let bitmap = free(&mut plan.bitmaps, name)?;
+                let (granularity, persistence) = (bitmap.granularity, bitmap.persistence());
+                let segment = self.plan_segment(plan, name, granularity, persistence).await?;
                 let bitmap = free(&mut plan.bitmaps, name)?;
                 bitmap.segments = vec![Held { segment, point: None }];
                 bitmap.doubt = None;
@@ -116,7 +186,7 @@ impl<D: Directory> Image<D> {
         &self,
         plan: &mut Plan<D::File>,
         name: &str,
-        granularity: Granularity,
+        (granularity, persistence): (Granularity, Persistence),
         disabled: bool,
     ) -> Result<()> {
         check_bitmap_name(name)
@@ -130,7 +200,7 @@ impl<D: Directory> Image<D> {
             let what = format!("it has {MAX_BITMAPS} bitmaps, and cannot have more");
             return Err(Error::unusable(&self.name, what));
         }
-        let segment = self.plan_segment(plan, name, granularity).await?;
+        let segment = self.plan_segment(plan, name, granularity, persistence).await?;
         plan.bitmaps.push(Tracked {
             name: name.to_owned(),
             granularity,
@@ -158,8 +228,9 @@ impl<D: Directory> Image<D> {
         target: &str,
         (sources, doubt): (Vec<Source<D::File>>, Option<Doubt>),
     ) -> Result<()> {
-        let granularity = free(&mut plan.bitmaps, target)?.granularity;
-        let into = self.plan_segment(plan, target, granularity).await?;
+        let bitmap = free(&mut plan.bitmaps, target)?;
+        let (granularity, persistence) = (bitmap.granularity, bitmap.persistence());
+        let into = self.plan_segment(plan, target, granularity, persistence).await?;
         let bitmap = free(&mut plan.bitmaps, target)?;
         let own = std::mem::take(&mut bitmap.segments);
         bitmap.doubt = bitmap.doubt.or(doubt);
@@ -169,19 +240,51 @@ impl<D: Directory> Image<D> {
         Ok(())
     }
 
+    /// Carries all marks of a bitmap to where they are to be: once they are in a new file, the descriptor
+    /// names that, and before it forgets an old one, they are in memory.
+    async fn plan_persistence(
+        &self,
+        plan: &mut Plan<D::File>,
+        name: &str,
+        persistence: Persistence,
+    ) -> Result<()> {
+        let bitmap = free(&mut plan.bitmaps, name)?;
+        if bitmap.persistence() == persistence {
+            return Ok(());
+        }
+        let granularity = bitmap.granularity;
+        let into = self.plan_segment(plan, name, granularity, persistence).await?;
+        // In memory it belongs to no backup point: nobody could rely on that.
+        let held = Held { segment: Arc::clone(&into), point: None };
+        let own = std::mem::replace(&mut free(&mut plan.bitmaps, name)?.segments, vec![held]);
+        let own = own.into_iter().map(|held| Source::Segment(held.segment));
+        plan.unions.extend(own.map(|from| Union { from, into: Arc::clone(&into) }));
+        if persistence == Persistence::InMemory {
+            plan.removed.push(name.to_owned());
+        }
+        Ok(())
+    }
+
     /// A new segment for `bitmap`, for the size that the disk is to have.
     pub(super) async fn plan_segment(
         &self,
         plan: &mut Plan<D::File>,
         bitmap: &str,
         granularity: Granularity,
+        persistence: Persistence,
     ) -> Result<Arc<Segment<D::File>>> {
         check_granules(granularity, plan.size)?;
         // With those that it may replace: until then they are in memory too.
         let held = plan.bitmaps.iter().flat_map(|bitmap| &bitmap.segments);
         let there = held.map(|held| held.segment.wanted.len());
         check_together(&self.name, there.chain([granularity.granules_of(plan.size)]).sum())?;
-        let segment = self.create_segment(bitmap, granularity, plan.size).await?;
+        let segment = match persistence {
+            Persistence::Persistent => self.create_segment(bitmap, granularity, plan.size).await?,
+            Persistence::InMemory => {
+                let marks = Bits::new(granularity.granules_of(plan.size));
+                Segment::in_memory(bitmap, granularity, marks)
+            }
+        };
         let segment = Arc::new(segment);
         plan.fresh.push(Arc::clone(&segment));
         Ok(segment)
@@ -200,7 +303,8 @@ impl<D: Directory> Image<D> {
         point: Id,
     ) -> Result<()> {
         let granularity = free(&mut plan.bitmaps, name)?.granularity;
-        let segment = self.plan_segment(plan, name, granularity).await?;
+        let persistence = Persistence::Persistent;
+        let segment = self.plan_segment(plan, name, granularity, persistence).await?;
         let bitmap = free(&mut plan.bitmaps, name)?;
         bitmap.segments.push(Held { segment, point: Some(point) });
         Ok(())

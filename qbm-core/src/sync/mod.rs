@@ -14,7 +14,7 @@ mod stand_in;
 #[cfg(not(loom))]
 pub(crate) use {
     arc_swap::{ArcSwap, Guard},
-    futures_util::lock::Mutex as AsyncMutex,
+    futures_util::lock::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard},
     std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
     std::sync::{Arc as CountedArc, Mutex, MutexGuard, OnceLock},
 };
@@ -24,5 +24,5 @@ pub(crate) use {
     atomics::{AtomicBool, AtomicU64, Ordering},
     loom::sync::atomic::fence,
     loom::sync::{Arc as CountedArc, Mutex, MutexGuard},
-    stand_in::{ArcSwap, AsyncMutex, Guard, OnceLock},
+    stand_in::{ArcSwap, AsyncMutex, AsyncMutexGuard, Guard, OnceLock},
 };

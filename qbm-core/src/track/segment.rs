@@ -1,9 +1,10 @@
-//! One file of a bitmap while it is open: the marks wanted, and those known to be durable.
+//! One file of a bitmap while it is open: the marks wanted, and those known to be durable. Of a bitmap
+//! that is not persistent, no file, and marks that nobody expects after a crash.
 //!
 //! # Invariants
 //!
 //! * `durable` is a subset of `wanted`, and of what the file surely holds after a crash (or the
-//!   descriptor says durably that this file is not to be trusted after one).
+//!   descriptor says durably that this file is not to be trusted after one, or there is no file).
 //! * A page that differs between the two is in `pending`, or held by the one committer.
 //! * No bit is ever cleared.
 
@@ -17,7 +18,7 @@ use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::{ByteRange, Granularity};
 
-/// The file behind a segment; a rotation puts another in its place.
+/// The file behind a segment, if it has one; a rotation puts another in its place.
 #[derive(Debug)]
 pub(crate) struct SegmentFile<F> {
     /// Its name in the descriptor.
@@ -40,9 +41,10 @@ pub(crate) struct Segment<F> {
     /// The pages of `wanted` that may differ from the file: the meta bitmap.
     pub(crate) pending: PageSet,
     /// Whether marks need not be durable, because a durable descriptor says that the file is not
-    /// to be trusted after a crash.
+    /// to be trusted after a crash, or there is none.
     relaxed: bool,
-    file: Mutex<Arc<SegmentFile<F>>>,
+    /// `None` in a segment that is in memory only.
+    file: Option<Mutex<Arc<SegmentFile<F>>>>,
     /// Whether somebody is committing.
     committing: AtomicBool,
     /// Set when a commit was given up half-way: its writes may still be under way.
@@ -83,6 +85,12 @@ impl<F> Segment<F> {
         wanted: Bits,
         file: SegmentFile<F>,
     ) -> Self {
+        let file = Some(Mutex::new(Arc::new(file)));
+        Self { file, relaxed: false, ..Self::in_memory(bitmap, granularity, wanted) }
+    }
+
+    /// A segment in memory only with the marks `wanted`: no writer waits for it, and no crash leaves it.
+    pub(crate) fn in_memory(bitmap: &str, granularity: Granularity, wanted: Bits) -> Self {
         let granules = wanted.len();
         Self {
             bitmap: bitmap.to_owned(),
@@ -90,8 +98,8 @@ impl<F> Segment<F> {
             pending: PageSet::new(wanted.page_count()),
             wanted,
             durable: Bits::new(granules),
-            relaxed: false,
-            file: Mutex::new(Arc::new(file)),
+            relaxed: true,
+            file: None,
             committing: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
@@ -187,9 +195,19 @@ impl<F> Segment<F> {
         self.waiting.wake_all();
     }
 
-    /// The file as of now.
+    /// Whether it has a file.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The file as of now, of a segment that [has](Self::is_stored) one.
     pub(crate) fn file(&self) -> Arc<SegmentFile<F>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.locked_file().clone()
+    }
+
+    fn locked_file(&self) -> MutexGuard<'_, Arc<SegmentFile<F>>> {
+        let file = self.file.as_ref().expect("nothing of what is in memory only is written");
+        file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the file can no longer be relied upon.
@@ -204,7 +222,7 @@ impl<F> Segment<F> {
 
     /// Puts `file` in place of a poisoned one. It durably holds every bit of `durable`.
     pub(super) fn replace_file(&self, file: SegmentFile<F>) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
+        *self.locked_file() = Arc::new(file);
         self.note_all();
         if mutants::planted(Mutant::RotatedFromMemory) {
             self.durable.union(&self.wanted);
