@@ -1,4 +1,4 @@
-//! An image that `qbm serve` exports.
+//! An image that `qbm serve` exports, or what `qbm daemon` has.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,18 @@ impl Served {
         Self::spawn(&mut command, 1)
     }
 
+    /// Runs `qbm daemon` in `folder`, and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If it ends instead.
+    #[track_caller]
+    pub fn daemon(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = qbm();
+        command.current_dir(folder).arg("daemon").args(arguments);
+        Self::spawn_until(&mut command, 1, "ready")
+    }
+
     /// Runs `command`, which serves `places`.
     ///
     /// # Panics
@@ -40,6 +52,13 @@ impl Served {
     /// If it ends instead.
     #[track_caller]
     pub fn spawn(command: &mut Command, places: usize) -> Self {
+        Self::spawn_until(command, places, "serving ")
+    }
+
+    /// Runs `command`, and waits for so many `lines` that begin with `said`; what follows is kept.
+    #[track_caller]
+    fn spawn_until(command: &mut Command, lines: usize, said: &str) -> Self {
+        let places = lines;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -51,7 +70,7 @@ impl Served {
         let mut served = Self { child, uris: Vec::new(), complaints };
         for _ in 0..places {
             let line = lines.next().and_then(Result::ok).unwrap_or_default();
-            match line.strip_prefix("serving ") {
+            match line.strip_prefix(said) {
                 Some(uri) => served.uris.push(uri.to_owned()),
                 None => panic!("{command:?}: {line}{}", served.end().1),
             }

@@ -70,6 +70,7 @@ enum Command {
     Audit(commands::audit::AuditArgs),
     Rebuild(commands::rebuild::RebuildArgs),
     Serve(commands::serve::ServeArgs),
+    Daemon(commands::daemon::DaemonArgs),
     Drill(drill::DrillArgs),
     #[command(hide = true)]
     DrillWriter(drill::writer::WriterArgs),
@@ -119,6 +120,7 @@ fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => commands::audit::run(&args),
         Command::Rebuild(args) => commands::rebuild::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Daemon(args) => commands::daemon::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::DrillWriter(args) => drill::writer::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -57,6 +57,7 @@ mod registry;
 mod reports;
 mod server;
 mod statistics;
+mod storage;
 mod tls;
 mod wire;
 
@@ -69,5 +70,6 @@ pub use point::PointDisk;
 pub use registry::ServedClient;
 pub use server::{ExportRefused, Server};
 pub use statistics::{Count, Statistics};
+pub use storage::StorageDisk;
 pub use tls::{ClientTls, Clients, Tls, TlsError};
 pub use wire::{Channel, Peeked, Socket, Wire};

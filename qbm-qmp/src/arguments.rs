@@ -17,8 +17,115 @@ use crate::refusal::Refusal;
 
 /// `arguments` as a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Refusal> {
-    T::deserialize(Argument(Value::Object(arguments)))
-        .map_err(|wrong| Refusal::generic(wrong.to_string()))
+    Options { members: arguments, place: String::new(), written: Written::Json }.parse()
+}
+
+/// How the values of options are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// As JSON has them.
+    Json,
+    /// As strings, whatever they are: `on` and `off`, and numbers in decimal.
+    Text,
+}
+
+/// Members of which only the reader knows what they should be: they are parsed part by part.
+#[derive(Clone, Debug)]
+pub struct Options {
+    members: Map<String, Value>,
+    /// What the names of members are told with in front, such as `file.`.
+    place: String,
+    written: Written,
+}
+
+impl Options {
+    /// These members, at the top.
+    pub fn new(members: Map<String, Value>, written: Written) -> Self {
+        Self { members, place: String::new(), written }
+    }
+
+    /// Takes out the member `name`, as a `T`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// In QEMU's words, if it is none.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Refusal> {
+        let Some(value) = self.members.remove(name) else { return Ok(None) };
+        let value = Argument { value, written: self.written };
+        T::deserialize(value).map(Some).map_err(|wrong| self.told(wrong.within(name)))
+    }
+
+    /// Takes out the member `name`, as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// In QEMU's words, if it is none, or not there.
+    pub fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Refusal> {
+        let found = self.take(name)?;
+        found.ok_or_else(|| self.told(Wrong::new(name, Fault::Missing)))
+    }
+
+    /// Takes out the member `name`, which has members itself, or is a string.
+    ///
+    /// # Errors
+    ///
+    /// In QEMU's words, if it is neither, or not there.
+    pub fn need_part(&mut self, name: &str) -> Result<Part, Refusal> {
+        match self.members.remove(name) {
+            None => Err(self.told(Wrong::new(name, Fault::Missing))),
+            Some(Value::String(text)) => Ok(Part::Text(text)),
+            Some(Value::Object(members)) => {
+                let place = format!("{}{name}.", self.place);
+                Ok(Part::Options(Self { members, place, written: self.written }))
+            }
+            Some(_) => {
+                let expected = "object".to_owned();
+                Err(self.told(Wrong::new(name, Fault::Type { expected })))
+            }
+        }
+    }
+
+    /// Whether there is a member `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// All members that are left, as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// In QEMU's words: which one is missing, unexpected or of the wrong type.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Refusal> {
+        let value = Argument { value: Value::Object(self.members), written: self.written };
+        T::deserialize(value).map_err(|mut wrong| {
+            wrong.path.insert_str(0, &self.place);
+            Refusal::generic(wrong.to_string())
+        })
+    }
+
+    /// That all members have been taken out.
+    ///
+    /// # Errors
+    ///
+    /// Which one is left.
+    pub fn finish(self) -> Result<(), Refusal> {
+        let left = self.members.keys().next();
+        left.map_or(Ok(()), |name| Err(self.told(Wrong::new(name, Fault::Unexpected))))
+    }
+
+    fn told(&self, mut wrong: Wrong) -> Refusal {
+        wrong.path.insert_str(0, &self.place);
+        Refusal::generic(wrong.to_string())
+    }
+}
+
+/// A member that may have members itself.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// A string.
+    Text(String),
+    /// Members.
+    Options(Options),
 }
 
 /// What is wrong with which argument.
@@ -106,13 +213,43 @@ impl de::Error for Wrong {
 }
 
 /// An argument, to be made a typed value.
-struct Argument(Value);
+struct Argument {
+    value: Value,
+    written: Written,
+}
+
+impl Argument {
+    /// A string in place of another value, read as that by `read`; otherwise what there is.
+    fn read(self, expected: &str, read: fn(&str) -> Option<Value>) -> Result<Self, Wrong> {
+        let written = self.written;
+        match &self.value {
+            Value::String(text) if written == Written::Text => match read(text) {
+                Some(value) => Ok(Self { value, written }),
+                None => Err(Wrong::new("", Fault::Type { expected: expected.to_owned() })),
+            },
+            _ => Ok(self),
+        }
+    }
+}
+
+fn read_boolean(text: &str) -> Option<Value> {
+    match text {
+        "on" | "yes" | "true" | "y" => Some(Value::Bool(true)),
+        "off" | "no" | "false" | "n" => Some(Value::Bool(false)),
+        _ => None,
+    }
+}
+
+fn read_number(text: &str) -> Option<Value> {
+    text.parse::<u64>().ok().map(Value::from)
+}
 
 impl<'de> Deserializer<'de> for Argument {
     type Error = Wrong;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match self.0 {
+        let written = self.written;
+        match self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
             Value::String(text) => visitor.visit_string(text),
@@ -123,10 +260,10 @@ impl<'de> Deserializer<'de> for Argument {
             },
             Value::Array(elements) => {
                 let elements = elements.into_iter().enumerate();
-                SeqAccessDeserializer::new(Elements(elements)).deserialize_any(visitor)
+                SeqAccessDeserializer::new(Elements { elements, written }).deserialize_any(visitor)
             }
             Value::Object(members) => {
-                let members = Members { rest: members.into_iter(), value: None };
+                let members = Members { rest: members.into_iter(), value: None, written };
                 MapAccessDeserializer::new(members).deserialize_any(visitor)
             }
         }
@@ -143,19 +280,38 @@ impl<'de> Deserializer<'de> for Argument {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        match self.0 {
+        match self.value {
             Value::String(name) => visitor.visit_enum(name.into_deserializer()),
             _ => Err(Wrong::new("", Fault::Type { expected: "string".to_owned() })),
         }
     }
 
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.read("boolean", read_boolean)?.deserialize_any(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.deserialize_u64(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.deserialize_u64(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.read("integer", read_number)?.deserialize_any(visitor)
+    }
+
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 
-struct Elements(std::iter::Enumerate<std::vec::IntoIter<Value>>);
+struct Elements {
+    elements: std::iter::Enumerate<std::vec::IntoIter<Value>>,
+    written: Written,
+}
 
 impl<'de> SeqAccess<'de> for Elements {
     type Error = Wrong;
@@ -164,8 +320,8 @@ impl<'de> SeqAccess<'de> for Elements {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Wrong> {
-        let Some((index, value)) = self.0.next() else { return Ok(None) };
-        let element = seed.deserialize(Argument(value));
+        let Some((index, value)) = self.elements.next() else { return Ok(None) };
+        let element = seed.deserialize(Argument { value, written: self.written });
         element.map(Some).map_err(|wrong| wrong.within(&format!("[{index}]")))
     }
 }
@@ -174,6 +330,7 @@ struct Members {
     rest: serde_json::map::IntoIter,
     /// The member whose name was taken last.
     value: Option<(String, Value)>,
+    written: Written,
 }
 
 impl<'de> MapAccess<'de> for Members {
@@ -190,7 +347,8 @@ impl<'de> MapAccess<'de> for Members {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
         let (key, value) = self.value.take().expect("a name comes before its value");
-        seed.deserialize(Argument(value)).map_err(|wrong| wrong.within(&key))
+        let value = Argument { value, written: self.written };
+        seed.deserialize(value).map_err(|wrong| wrong.within(&key))
     }
 }
 

@@ -59,6 +59,7 @@ mod refusal;
 mod request;
 mod server;
 
+pub use arguments::{Options, Part, Written};
 pub use client::{Client, ClientError, Event};
 pub use events::Events;
 pub use framer::{Broken, Framer};

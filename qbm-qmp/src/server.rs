@@ -7,7 +7,7 @@ use std::thread::{Builder, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::arguments;
+use crate::arguments::{self, Options, Written};
 use crate::events::Events;
 use crate::monitor::{Monitor, Outlet};
 use crate::peer::{self, Peer};
@@ -48,6 +48,11 @@ impl Call {
     /// In QEMU's words: which one is missing, unexpected or of the wrong type.
     pub fn arguments<T: DeserializeOwned>(self) -> Result<T, Refusal> {
         arguments::parse(self.arguments)
+    }
+
+    /// The arguments, to be parsed part by part.
+    pub fn options(self) -> Options {
+        Options::new(self.arguments, Written::Json)
     }
 
     /// That there are no arguments.

@@ -4,6 +4,7 @@
 mod aio;
 mod clients;
 mod crashes;
+mod daemon;
 mod fio;
 mod imageio;
 mod live;

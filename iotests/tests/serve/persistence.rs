@@ -30,6 +30,36 @@ fn start(folder: &Path) -> (Served, Client) {
     (served, monitor)
 }
 
+fn set_persistent(name: &str, persistent: bool) -> Value {
+    json!({ "node": "vm.qbm", "name": name, "persistent": persistent })
+}
+
+/// A server killed right after the reply: what was made persistent is there with all its marks, and what
+/// was made persistent no more is gone.
+#[test]
+fn what_was_made_persistent_or_not_is_so_from_the_reply_on() {
+    let folder = folder_with_image(8 * MIB);
+    let folder = folder.path();
+    for round in 0..5 {
+        let (served, mut monitor) = start(folder);
+        let add = json!({ "node": "vm.qbm", "name": "b", "granularity": 65536 });
+        monitor.execute("block-dirty-bitmap-add", &add).unwrap();
+        qemu_io(folder, GATE, &[&format!("write -P 1 {round}M 64k"), "write 2M 1", "flush"]);
+        let before = counts(&mut monitor);
+        let set = "block-dirty-bitmap-set-persistent";
+        monitor.execute(set, &set_persistent("b", true)).unwrap();
+        served.kill();
+        let (served, mut monitor) = start(folder);
+        assert_eq!(counts(&mut monitor), before, "round {round}");
+        monitor.execute(set, &set_persistent("b", false)).unwrap();
+        served.kill();
+        let (served, mut monitor) = start(folder);
+        assert_eq!(counts(&mut monitor).len(), 1, "round {round}");
+        assert!(served.stop().0.success());
+    }
+    ours(folder, &["check", "vm.qbm"]).success();
+}
+
 /// 141: what a monitor has added records, and is there with its marks when the next server starts,
 /// however the last one ended; what it has removed is not.
 #[test]
@@ -48,11 +78,11 @@ fn bitmaps_of_a_monitor_outlive_the_server_however_it_ends() {
         let (served, mut monitor) = start(folder);
         let named = |name: &str| json!({ "node": "vm.qbm", "name": name });
         for name in ["kept", "gone"] {
-            monitor.execute("block-dirty-bitmap-add", &named(name)).unwrap();
+            let mut add = named(name);
+            add["persistent"] = json!(true);
+            monitor.execute("block-dirty-bitmap-add", &add).unwrap();
         }
-        let mut fleeting = named("fleeting");
-        fleeting["persistent"] = json!(false);
-        monitor.execute("block-dirty-bitmap-add", &fleeting).unwrap_err();
+        monitor.execute("block-dirty-bitmap-add", &named("fleeting")).unwrap();
         qemu_io(folder, GATE, &["write -P 1 64k 64k", "write -P 2 1M 1", "flush"]);
         monitor.execute("block-dirty-bitmap-remove", &named("gone")).unwrap();
         monitor.execute("block-dirty-bitmap-disable", &named("nightly")).unwrap();

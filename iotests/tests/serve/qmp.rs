@@ -79,6 +79,10 @@ fn commands() -> Vec<(&'static str, Value)> {
         ("block-dirty-bitmap-enable", bitmap("b")),
         ("block-dirty-bitmap-remove", bitmap("b")),
         ("block-dirty-bitmap-remove", bitmap("b")),
+        ("block-dirty-bitmap-add", bitmap("memory")),
+        ("block-dirty-bitmap-add", with(bitmap("memory"), "persistent", json!(1))),
+        ("x-debug-block-dirty-bitmap-sha256", bitmap("a")),
+        ("x-debug-block-dirty-bitmap-sha256", bitmap("none")),
         ("transaction", json!({ "actions": [] })),
         (
             "transaction",

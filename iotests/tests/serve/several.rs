@@ -71,6 +71,17 @@ fn one_monitor_controls_several_images_and_another_program_finds_its_own() {
     let other =
         json!({ "node": "a", "target": "nightly", "bitmaps": [{ "node": "b", "name": "x" }] });
     monitor.execute("block-dirty-bitmap-merge", &other).unwrap();
+    let add = |node: &str| {
+        let data = json!({ "node": node, "name": "both", "persistent": true });
+        json!({ "type": "block-dirty-bitmap-add", "data": data })
+    };
+    let none =
+        json!({ "type": "block-dirty-bitmap-clear", "data": { "node": "b", "name": "none" } });
+    let refused = json!({ "actions": [add("a"), add("b"), none] });
+    monitor.execute("transaction", &refused).unwrap_err();
+    let both = json!({ "actions": [add("a"), add("b")] });
+    // Would be refused if anything were left of the one before.
+    monitor.execute("transaction", &both).unwrap();
     let exports = monitor.execute("query-block-exports", &json!({})).unwrap();
     let told =
         exports.as_array().unwrap().iter().map(|export| (&export["id"], &export["node-name"]));
@@ -85,7 +96,7 @@ fn one_monitor_controls_several_images_and_another_program_finds_its_own() {
     assert!(served.stop().0.success());
     let info = ours(folder, &["info", "--output", "json", "b.qbm"]).success().json();
     let bitmaps = info.pointer("/format-specific/data/bitmaps").unwrap().as_array().unwrap();
-    assert_eq!(bitmaps.len(), 2, "{info}");
+    assert_eq!(bitmaps.len(), 3, "{info}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod commit;
 pub mod compare;
 pub mod convert;
 pub mod create;
+pub mod daemon;
 pub mod dd;
 pub mod info;
 pub mod man;

@@ -42,6 +42,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) name: String,
     pub(super) node: Arc<Node>,
+    pub(super) image: Arc<FileImage>,
 }
 
 /// Opens all that `args` name, as nodes of `graph`.
@@ -65,8 +66,9 @@ pub(super) fn open(args: &ServeArgs, graph: &Graph) -> anyhow::Result<Vec<Opened
         let disk = image.open_by(args.aio, access, false)?;
         // Of several the files may be called the same, in different folders.
         let node = if several { name.clone() } else { disk.name().to_owned() };
-        let node = graph.add(Node::of_image(node, &chosen.path, disk));
-        opened.push(Opened { path: chosen.path.clone(), name, node });
+        let image = Arc::new(disk);
+        let node = graph.add(Node::of_image(node, &chosen.path, Arc::clone(&image)));
+        opened.push(Opened { path: chosen.path.clone(), name, node, image });
         Ok(())
     });
     all.and_then(|()| check_bitmaps(&opened, &args.bitmap)).map(|()| opened)
@@ -99,7 +101,7 @@ fn names(args: &ServeArgs) -> anyhow::Result<Vec<String>> {
 /// That each bitmap is in some image.
 fn check_bitmaps(opened: &[Opened], wanted: &[String]) -> anyhow::Result<()> {
     for name in wanted {
-        if !opened.iter().any(|opened| has_bitmap(opened.node.image(), name)) {
+        if !opened.iter().any(|opened| has_bitmap(&opened.image, name)) {
             let first = opened.first().map(|opened| opened.path.clone());
             let image = first.unwrap_or_default();
             return Err(naming(&image)(Error::BitmapNotFound(name.clone())));
@@ -115,7 +117,7 @@ fn has_bitmap(image: &FileImage, name: &str) -> bool {
 impl Opened {
     /// As clients see it: with those of `bitmaps` that it has.
     pub(super) fn export(&self, description: &str, bitmaps: &[String]) -> Export {
-        let image = self.node.image();
+        let image = &self.image;
         let bitmaps = bitmaps.iter().filter(|name| has_bitmap(image, name));
         Export {
             name: self.name.clone(),

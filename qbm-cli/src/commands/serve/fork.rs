@@ -21,7 +21,7 @@ const FORKED: &str = "--forked";
 /// # Errors
 ///
 /// If it cannot be run.
-pub(super) fn start() -> anyhow::Result<ExitCode> {
+pub(in crate::commands) fn start() -> anyhow::Result<ExitCode> {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
     // After the verb: what comes later may be the value of an option.
     arguments.insert(1.min(arguments.len()), FORKED.into());
@@ -47,7 +47,7 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
 /// # Errors
 ///
 /// If the kernel refuses.
-pub(super) fn leave_terminal() -> io::Result<()> {
+pub(in crate::commands) fn leave_terminal() -> io::Result<()> {
     setsid()?;
     Ok(())
 }
@@ -58,7 +58,7 @@ pub(super) fn leave_terminal() -> io::Result<()> {
 /// # Errors
 ///
 /// If `/dev/null` cannot be opened.
-pub(super) fn detach() -> io::Result<()> {
+pub(in crate::commands) fn detach() -> io::Result<()> {
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stderr(&nowhere)?;
     dup2_stdout(&nowhere)?;

@@ -1,11 +1,11 @@
 //! `qbm serve`: lets virtual machines and backup programs attach to images, by NBD.
 
 mod chosen;
-mod control;
-mod fork;
-mod places;
+pub(in crate::commands) mod control;
+pub(in crate::commands) mod fork;
+pub(in crate::commands) mod places;
 mod secrecy;
-mod signals;
+pub(in crate::commands) mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,11 +15,11 @@ use anyhow::Context;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use qbm_nbd::limits::MAX_NAME;
-use qbm_nbd::{Limits, Server, Stop, Tls};
+use qbm_nbd::{Limits, Server, Tls};
 use tracing::{error, info};
 
 use self::chosen::{Chosen, Opened};
-use self::control::{Controlled, Entrance, Graph};
+use self::control::{Control, Controlled, Entrance, Graph, NbdServer, Policy};
 use self::places::{PidFile, Place, SocketFile};
 use self::secrecy::Secrecy;
 use crate::aio::Aio;
@@ -75,6 +75,10 @@ pub struct ServeArgs {
     /// default IMAGE.qmp for each, unless they are served read-only
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
+    /// Deny those who control the images what FILE says, and let only the users connect that it names:
+    /// { "deny": ["destructive"], "users": [0] }; docs/qmp.md has more
+    #[arg(long, value_name = "FILE")]
+    qmp_policy: Option<PathBuf>,
     /// Write the process id to FILE once clients can connect; it is removed when all images are closed
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -161,10 +165,11 @@ fn entrances(args: &ServeArgs, images: &[Opened]) -> anyhow::Result<Vec<Entrance
         None if args.read_only => Vec::new(),
         None => images.iter().map(|opened| remote::socket_of(&opened.path)).collect(),
     };
+    let policy = args.qmp_policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let entrance = |path: PathBuf| {
         let listener = places::bind_private(&path).with_context(|| path.display().to_string());
         let listener = listener.context("--qmp PATH can put the control elsewhere")?;
-        Ok(Entrance { listener, file: SocketFile::new(path) })
+        Ok(Entrance { listener, file: SocketFile::new(path), policy: policy.clone() })
     };
     paths.into_iter().map(entrance).collect()
 }
@@ -184,9 +189,6 @@ fn serve(
         Some(tls) => server.with_tls(tls),
         None => server,
     };
-    let server = Arc::new(server);
-    let (stopper, stop) = Stop::new().context("stopping")?;
-    signals::watch(stopper, server.statistics()).context("signals")?;
     for place in &places {
         for opened in &images {
             println!("serving {}", place.address(scheme, &opened.name));
@@ -195,14 +197,13 @@ fn serve(
     if args.forked {
         fork::detach().context("--fork")?;
     }
-    let (listeners, _files): (Vec<_>, Vec<_>) = places.into_iter().map(Place::split).unzip();
-    let served = (Arc::clone(graph), Arc::clone(&server));
-    let report = report(&about, |line| info!("{line}"));
+    let nbd = NbdServer::start(Arc::new(server), places)?;
+    let control = Control::new(Arc::clone(graph), args.gate.clone());
     let exports = images.into_iter().map(|opened| (opened.name, opened.node)).collect();
-    let control = Controlled::start(served, exports, &args.gate, (entrances, report));
-    let served = server.serve(&listeners, &stop).context("waiting for clients");
-    control.end();
-    served
+    control.serve_first(nbd, exports);
+    let controlled = Controlled::start(control, entrances, report(&about, |line| info!("{line}")));
+    signals::wait(|| controlled.tell_statistics());
+    controlled.end()
 }
 
 /// What a line about `images` begins with: the one, if there is no other.

@@ -15,7 +15,7 @@ use qbm_nbd::Listener;
 use super::Places;
 
 /// A socket that clients connect to.
-pub(super) struct Place {
+pub(in crate::commands) struct Place {
     listener: Listener,
     /// The socket that we have made, and remove at the end.
     file: Option<SocketFile>,
@@ -29,15 +29,10 @@ pub(super) struct Place {
 pub(super) fn open(places: &Places) -> anyhow::Result<Vec<Place>> {
     let mut opened = inherited().context("sockets from systemd")?;
     if let Some(path) = &places.socket {
-        let listener = bind_unix(path).with_context(|| path.display().to_string())?;
-        let file = Some(SocketFile(path.clone()));
-        opened.push(Place { listener: Listener::Unix(listener), file });
+        opened.push(Place::unix(path)?);
     }
     if let Some(port) = places.port {
-        let address = (places.bind.as_str(), port);
-        let listener = TcpListener::bind(address);
-        let listener = listener.with_context(|| format!("{}:{port}", places.bind))?;
-        opened.push(Place { listener: Listener::Tcp(listener), file: None });
+        opened.push(Place::tcp(&places.bind, port)?);
     }
     if opened.is_empty() {
         bail!("nobody could connect: give --socket PATH or --port N");
@@ -71,7 +66,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// A socket at `path` as [`bind_unix`] makes it, which only this user can connect to.
-pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
+pub(in crate::commands) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     // There is one thread yet, so nobody else makes a file meanwhile.
     let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
     let listener = bind_unix(path);
@@ -87,6 +82,19 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
 }
 
 impl Place {
+    /// A Unix socket at `path`.
+    pub(in crate::commands) fn unix(path: &Path) -> anyhow::Result<Self> {
+        let listener = bind_unix(path).with_context(|| path.display().to_string())?;
+        Ok(Self { listener: Listener::Unix(listener), file: Some(SocketFile(path.to_owned())) })
+    }
+
+    /// A port of the network.
+    pub(in crate::commands) fn tcp(host: &str, port: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((host, port));
+        let listener = listener.with_context(|| format!("{host}:{port}"))?;
+        Ok(Self { listener: Listener::Tcp(listener), file: None })
+    }
+
     /// Its address in the form of the NBD project's `doc/uri.md`.
     pub(super) fn address(&self, scheme: &str, export: &str) -> String {
         let export = escaped(export.as_bytes());
@@ -105,7 +113,7 @@ impl Place {
     }
 
     /// The listener, and what is to live as long as it is used.
-    pub(super) fn split(self) -> (Listener, Option<SocketFile>) {
+    pub(in crate::commands) fn split(self) -> (Listener, Option<SocketFile>) {
         (self.listener, self.file)
     }
 }
@@ -121,10 +129,10 @@ fn escaped(bytes: &[u8]) -> String {
 }
 
 /// The name of a socket, which is removed with it.
-pub(super) struct SocketFile(PathBuf);
+pub(in crate::commands) struct SocketFile(PathBuf);
 
 impl SocketFile {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(in crate::commands) fn new(path: PathBuf) -> Self {
         Self(path)
     }
 }
@@ -137,7 +145,7 @@ impl Drop for SocketFile {
 }
 
 /// A file with our process id, for as long as we run.
-pub(super) struct PidFile(PathBuf);
+pub(in crate::commands) struct PidFile(PathBuf);
 
 impl PidFile {
     /// Writes it.
@@ -145,7 +153,7 @@ impl PidFile {
     /// # Errors
     ///
     /// If that fails.
-    pub(super) fn write(path: &Path) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn write(path: &Path) -> anyhow::Result<Self> {
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| path.display().to_string())?;
         Ok(Self(path.to_owned()))

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use futures_executor::block_on;
 use qbm_core::Granularity;
-use qbm_core::image::BitmapAction;
+use qbm_core::bits::PAGE_BYTES;
+use qbm_core::image::{BitmapAction, Persistence, PreparedTransaction};
 use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{BitmapArguments, Control, Node, refused};
+use crate::open::{FileDirectory, FileImage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,7 +21,7 @@ struct Add {
     #[serde(default)]
     granularity: Option<u32>,
     #[serde(default)]
-    persistent: Option<bool>,
+    persistent: bool,
     #[serde(default)]
     disabled: bool,
 }
@@ -30,6 +32,14 @@ struct Merge {
     node: String,
     target: String,
     bitmaps: Vec<Source>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetPersistent {
+    node: String,
+    name: String,
+    persistent: bool,
 }
 
 /// A bitmap of this node, or one that says of which.
@@ -57,6 +67,7 @@ enum Action {
     BlockDirtyBitmapEnable(BitmapArguments),
     BlockDirtyBitmapMerge(Merge),
     BlockDirtyBitmapRemove(BitmapArguments),
+    BlockDirtyBitmapSetPersistent(SetPersistent),
     Abort(Nothing),
 }
 
@@ -110,6 +121,27 @@ pub(super) fn remove(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
     run(control, vec![Action::BlockDirtyBitmapRemove(arguments)])
 }
 
+pub(super) fn set_persistent(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let arguments = call.arguments()?;
+    run(control, vec![Action::BlockDirtyBitmapSetPersistent(arguments)])
+}
+
+/// The SHA-256 of the bits, in the words of 64 bits that QEMU keeps them in.
+pub(super) fn digest(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let BitmapArguments { node, name } = call.arguments()?;
+    let node = control.node(&node)?;
+    let bits = block_on(node.image()?.bitmap_bits(&name)).map_err(|error| refused(&error))?;
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut bytes = [0; PAGE_BYTES];
+    for page in 0..bits.page_count() {
+        bits.page_bytes(page, &mut bytes);
+        digest.update(&bytes[..bits.page_len(page).next_multiple_of(8)]);
+    }
+    let digest = digest.finish();
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(json!({ "sha256": digest }))
+}
+
 pub(super) fn transaction(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let Transaction { actions, properties } = call.arguments()?;
     let Properties { completion: Completion::Individual | Completion::Grouped } = properties;
@@ -118,20 +150,65 @@ pub(super) fn transaction(control: &Arc<Control>, call: Call) -> Result<Value, R
 
 /// Does all of `actions`, or none of them.
 fn run(control: &Control, actions: Vec<Action>) -> Result<Value, Refusal> {
-    let mut of: Option<Arc<Node>> = None;
-    let mut all = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for action in actions {
-        let (node, planned) = planned(control, action)?;
-        if of.is_some_and(|of| !Arc::ptr_eq(&of, &node)) {
-            return Err(Refusal::generic("A transaction is of one node only"));
+        let (node, actions) = planned(control, action)?;
+        match parts.iter_mut().find(|part| Arc::ptr_eq(&part.node, &node)) {
+            Some(part) => part.actions.extend(actions),
+            None => {
+                let image = Arc::clone(node.image()?);
+                parts.push(Part { node, image, actions });
+            }
         }
-        of = Some(node);
-        all.extend(planned);
     }
-    if let Some(node) = of {
-        block_on(node.image().transaction(&all)).map_err(|error| refused(&error))?;
-    }
+    block_on(run_parts(&parts))?;
     Ok(json!({}))
+}
+
+/// What is to be done to the bitmaps of one node.
+struct Part {
+    node: Arc<Node>,
+    image: Arc<FileImage>,
+    actions: Vec<BitmapAction>,
+}
+
+/// Does what is to be done to each node. All that can be refused is found first, and whatever takes time is
+/// done; then one replace of a descriptor after the other decides.
+async fn run_parts(parts: &[Part]) -> Result<(), Refusal> {
+    let mut prepared = Vec::new();
+    for Part { node, image, actions } in parts {
+        match image.prepare_transaction(actions).await {
+            Ok(part) => prepared.push((&*node.name, part)),
+            Err(error) => {
+                give_up(prepared).await;
+                return Err(refused(&error));
+            }
+        }
+    }
+    let mut done = Vec::new();
+    let mut left = prepared.into_iter();
+    while let Some((name, part)) = left.next() {
+        if let Err(error) = part.commit().await {
+            give_up(left).await;
+            return Err(match done.as_slice() {
+                [] => refused(&error),
+                // A medium has failed between two steps: nothing can be taken back by now.
+                done => {
+                    Refusal::generic(format!("{error}; done is what is of: {}", done.join(", ")))
+                }
+            });
+        }
+        done.push(name);
+    }
+    Ok(())
+}
+
+async fn give_up<'a>(
+    parts: impl IntoIterator<Item = (&'a str, PreparedTransaction<'a, FileDirectory>)>,
+) {
+    for (_, part) in parts {
+        part.give_up().await;
+    }
 }
 
 /// What an action is to the core.
@@ -145,6 +222,11 @@ fn planned(control: &Control, action: Action) -> Result<(Arc<Node>, Vec<BitmapAc
         Action::BlockDirtyBitmapDisable(arguments) => one(arguments, BitmapAction::Disable),
         Action::BlockDirtyBitmapEnable(arguments) => one(arguments, BitmapAction::Enable),
         Action::BlockDirtyBitmapRemove(arguments) => one(arguments, BitmapAction::Remove),
+        Action::BlockDirtyBitmapSetPersistent(SetPersistent { node, name, persistent }) => {
+            let persistence = persistence(persistent);
+            let action = BitmapAction::SetPersistence { name, persistence };
+            Ok((control.node(&node)?, vec![action]))
+        }
         Action::BlockDirtyBitmapMerge(Merge { node, target, bitmaps }) => {
             let node = control.node(&node)?;
             let merge = |source| {
@@ -174,21 +256,25 @@ fn merge_from(
     if Arc::ptr_eq(&from, into) {
         return Ok(BitmapAction::Merge { target, source: name });
     }
-    let marks = block_on(from.image().marks(&name)).map_err(|error| refused(&error))?;
+    let marks = block_on(from.image()?.marks(&name)).map_err(|error| refused(&error))?;
     Ok(BitmapAction::MergeMarks { target, marks })
 }
 
 fn planned_add(control: &Control, add: Add) -> Result<(Arc<Node>, Vec<BitmapAction>), Refusal> {
     let Add { node, name, granularity, persistent, disabled } = add;
     let node = control.node(&node)?;
-    if persistent == Some(false) {
-        // QEMU's default, so it is refused only where it was asked for.
-        return Err(Refusal::generic("Every bitmap of this node is persistent"));
-    }
     let granularity = match granularity {
         None => Granularity::DEFAULT,
         Some(bytes) => Granularity::from_bytes(bytes.into())
             .ok_or_else(|| Refusal::generic("Granularity must be power of 2 and at least 512"))?,
     };
-    Ok((node, vec![BitmapAction::Add { name, granularity, disabled }]))
+    let action = match persistence(persistent) {
+        Persistence::Persistent => BitmapAction::Add { name, granularity, disabled },
+        Persistence::InMemory => BitmapAction::AddInMemory { name, granularity, disabled },
+    };
+    Ok((node, vec![action]))
+}
+
+fn persistence(persistent: bool) -> Persistence {
+    if persistent { Persistence::Persistent } else { Persistence::InMemory }
 }

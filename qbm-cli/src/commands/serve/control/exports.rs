@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use futures_executor::block_on;
 use qbm_core::Access;
 use qbm_nbd::{Disk, Export, PointDisk};
-use qbm_qmp::{Call, Refusal};
+use qbm_qmp::{Call, Options, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::graph::NodeDisk;
 use super::points::point_node;
-use super::{Control, Node, State};
+use super::{Control, Node, State, is_well_formed};
 
 /// The id of the export that the command line asks for.
 const FIRST: &str = "serve";
@@ -90,7 +92,14 @@ enum Mode {
 }
 
 pub(super) fn add(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
-    export(control, call.arguments()?)
+    add_checked(control, call.arguments()?)
+}
+
+fn add_checked(control: &Control, add: Add) -> Result<Value, Refusal> {
+    if !is_well_formed(&add.id) {
+        return Err(Refusal::generic("Invalid block export id"));
+    }
+    export(control, add)
 }
 
 pub(super) fn add_nbd(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
@@ -110,6 +119,7 @@ pub(super) fn add_nbd(control: &Arc<Control>, call: Call) -> Result<Value, Refus
 
 fn export(control: &Control, add: Add) -> Result<Value, Refusal> {
     let Add { _kind, id, node, name, description, writable, bitmaps } = add;
+    let server = control.server()?;
     let mut state = control.state();
     if state.exports.iter().any(|export| export.id == id) {
         return Err(Refusal::generic(format!("Block export id '{id}' is already in use")));
@@ -117,9 +127,16 @@ fn export(control: &Control, add: Add) -> Result<Value, Refusal> {
     let name = name.unwrap_or_else(|| node.clone());
     let Exported { of, disk, access } = exported(control, &state, (&node, writable), &bitmaps)?;
     let export = Export { name: name.clone(), description, disk, access, bitmaps };
-    control.server.add(export).map_err(|error| Refusal::generic(error.to_string()))?;
+    server.add(export).map_err(|error| Refusal::generic(error.to_string()))?;
     state.exports.push(ExportEntry { id, node_name: node, _node: of, name });
     Ok(json!({}))
+}
+
+impl Control {
+    /// Whether `node` is exported.
+    pub(super) fn exports_node(&self, node: &Node) -> bool {
+        self.state().exports.iter().any(|export| export.node_name == node.name)
+    }
 }
 
 /// Those that the command line asked for: the name of each, and its node.
@@ -146,7 +163,7 @@ fn exported(
     (node, writable): (&str, bool),
     bitmaps: &[String],
 ) -> Result<Exported, Refusal> {
-    let missing = |name: &String| Refusal::generic(format!("Dirty bitmap '{name}' not found"));
+    let missing = |name: &String| Refusal::generic(format!("Bitmap '{name}' is not found"));
     let frozen = state.points.iter().find(|(id, _)| point_node(**id) == node);
     if let Some((_, (of, frozen))) = frozen {
         if writable {
@@ -155,21 +172,27 @@ fn exported(
         if let Some(other) = bitmaps.iter().find(|name| *name != frozen.bitmap()) {
             return Err(missing(other));
         }
-        let disk = PointDisk::new(Arc::clone(of.image()), frozen.view().clone());
+        let disk = PointDisk::new(Arc::clone(of.image()?), frozen.view().clone());
         let (of, disk) = (Arc::clone(of), Arc::new(disk));
         return Ok(Exported { of, disk, access: Access::Read });
     }
     let of = control.node(node)?;
-    let image = Arc::clone(of.image());
-    if writable && image.access() == Access::Read {
+    if writable && of.access == Access::Read {
         return Err(Refusal::generic(format!("Node '{node}' is read-only")));
     }
-    let there = futures_executor::block_on(image.bitmaps());
+    if control.graph.is_under(&of) {
+        return Err(Refusal::generic(format!("Node '{node}' is in use by the node over it")));
+    }
+    let (disk, there): (Arc<dyn Disk>, _) = match &of.disk {
+        NodeDisk::Image(image) => (Arc::clone(image) as _, block_on(image.bitmaps())),
+        NodeDisk::Raw(disk) => (Arc::clone(disk) as _, Vec::new()),
+        NodeDisk::Held => unreachable!("there is a node over it"),
+    };
     if let Some(name) = bitmaps.iter().find(|name| there.iter().all(|b| b.name != **name)) {
         return Err(missing(name));
     }
     let access = if writable { Access::Write } else { Access::Read };
-    Ok(Exported { of, disk: image, access })
+    Ok(Exported { of, disk, access })
 }
 
 pub(super) fn delete(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
@@ -193,13 +216,29 @@ fn remove(
         return Err(Refusal::generic(format!("Export '{called}' is not found")));
     };
     let name = &state.exports[index].name;
-    let has_clients = control.server.clients().iter().any(|client| client.export == *name);
+    let server = control.server()?;
+    let has_clients = server.clients().iter().any(|client| client.export == *name);
     if matches!(mode, Mode::Safe) && has_clients {
         return Err(Refusal::generic(format!("export '{called}' still in use")));
     }
-    control.server.remove(name);
-    state.exports.remove(index);
+    server.remove(name);
+    let export = state.exports.remove(index);
+    drop(state);
+    control.emit("BLOCK_EXPORT_DELETED", &json!({ "id": export.id }));
     Ok(json!({}))
+}
+
+/// The server has ended, and with it all that it had.
+pub(super) fn forget_all(control: &Control) {
+    let gone = std::mem::take(&mut control.state().exports);
+    for export in gone {
+        control.emit("BLOCK_EXPORT_DELETED", &json!({ "id": export.id }));
+    }
+}
+
+/// `--export` of the command line.
+pub(super) fn add_by_options(control: &Control, options: Options) -> Result<(), Refusal> {
+    add_checked(control, options.parse()?).map(drop)
 }
 
 /// Removes what is exported of a node that is about to be gone; its clients are hung up on.
@@ -208,7 +247,8 @@ pub(super) fn forget_node(control: &Control, node: &str) {
     let exports = std::mem::take(&mut state.exports).into_iter();
     let (gone, kept): (Vec<_>, Vec<_>) = exports.partition(|export| export.node_name == node);
     state.exports = kept;
-    gone.iter().for_each(|export| control.server.remove(&export.name));
+    let Ok(server) = control.server() else { return };
+    gone.iter().for_each(|export| server.remove(&export.name));
 }
 
 pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
@@ -222,7 +262,7 @@ pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal
 
 pub(super) fn query_clients(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     call.nothing()?;
-    let clients = control.server.clients();
+    let clients = control.server().map(|server| server.clients()).unwrap_or_default();
     Ok(clients
         .iter()
         .map(|client| json!({ "export": client.export, "address": client.address }))

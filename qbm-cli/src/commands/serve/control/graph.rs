@@ -1,49 +1,128 @@
 //! The nodes: the disks that monitors know by their names.
 //!
-//! Whoever uses the disk of a node (an export, a job, a point) holds the node too, for at least as
-//! long. So a node that nobody but the graph holds can be closed.
+//! Whoever uses the disk of a node (an export, a job, a point, a node over it) holds the node too, for at
+//! least as long. So a node that nobody but the graph holds can be closed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_executor::block_on;
+use qbm_core::Access;
+use qbm_nbd::{Disk, StorageDisk};
 use qbm_qmp::Refusal;
+use serde::Deserialize;
 
-use crate::open::{FileImage, naming};
+use crate::aio::Aio;
+use crate::open::{DiskFile, FileImage, naming};
+
+/// What makes a disk of what is under it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::commands) enum Driver {
+    /// An image; under it is the file of its descriptor.
+    Qbm,
+    /// The bytes of what is under it.
+    Raw,
+    /// A file.
+    File,
+    /// A block device.
+    HostDevice,
+    /// The disk of a server.
+    Nbd,
+}
+
+impl Driver {
+    /// Its name.
+    pub(in crate::commands) fn name(self) -> &'static str {
+        match self {
+            Self::Qbm => "qbm",
+            Self::Raw => "raw",
+            Self::File => "file",
+            Self::HostDevice => "host_device",
+            Self::Nbd => "nbd",
+        }
+    }
+}
+
+/// The disk of a node.
+pub(in crate::commands) enum NodeDisk {
+    /// An image.
+    Image(Arc<FileImage>),
+    /// Bytes as they are.
+    Raw(Arc<StorageDisk<DiskFile>>),
+    /// None: it is for the image over it alone, which opens it.
+    Held,
+}
 
 /// A disk under a name.
 pub(in crate::commands) struct Node {
     /// Its name.
     pub(in crate::commands) name: String,
-    /// Its file, by a path that holds wherever a client has its working directory.
+    /// Its file, by a path that holds wherever a client has its working directory, or its address.
     pub(in crate::commands) path: PathBuf,
-    image: Arc<FileImage>,
+    pub(in crate::commands) driver: Driver,
+    pub(in crate::commands) access: Access,
+    pub(in crate::commands) disk: NodeDisk,
+    /// What is under it.
+    pub(in crate::commands) under: Option<Arc<Node>>,
+    /// Whether it goes with the node over it.
+    pub(in crate::commands) implicit: bool,
+    /// How its bytes are moved.
+    pub(in crate::commands) aio: Aio,
 }
 
 impl Node {
     /// The image at `path` as the node `name`.
-    pub(in crate::commands) fn of_image(name: String, path: &Path, image: FileImage) -> Self {
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Self { name, path, image: Arc::new(image) }
+    pub(in crate::commands) fn of_image(name: String, path: &Path, image: Arc<FileImage>) -> Self {
+        Self {
+            name,
+            path: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+            driver: Driver::Qbm,
+            access: image.access(),
+            disk: NodeDisk::Image(image),
+            under: None,
+            implicit: false,
+            aio: Aio::Threads,
+        }
     }
 
     /// Its image.
-    pub(in crate::commands) fn image(&self) -> &Arc<FileImage> {
-        &self.image
+    ///
+    /// # Errors
+    ///
+    /// If it is none, and so has no bitmaps.
+    pub(in crate::commands) fn image(&self) -> Result<&Arc<FileImage>, Refusal> {
+        match &self.disk {
+            NodeDisk::Image(image) => Ok(image),
+            NodeDisk::Raw(_) | NodeDisk::Held => {
+                let (name, driver) = (&self.name, self.driver.name());
+                let what = format!("Node '{name}' of driver '{driver}' has no bitmaps");
+                Err(Refusal::generic(what))
+            }
+        }
     }
 
     /// Closes it cleanly.
     fn close(self) -> anyhow::Result<()> {
-        let image = Arc::into_inner(self.image).expect("who uses the image holds the node");
-        block_on(image.close()).map_err(naming(&self.path))
+        match self.disk {
+            NodeDisk::Image(image) => {
+                let image = Arc::into_inner(image).expect("who uses the image holds the node");
+                block_on(image.close()).map_err(naming(&self.path))
+            }
+            NodeDisk::Raw(disk) if self.access == Access::Write => Ok(disk.flush()?),
+            NodeDisk::Raw(_) | NodeDisk::Held => Ok(()),
+        }
     }
 }
 
 /// All nodes.
 #[derive(Default)]
 pub(in crate::commands) struct Graph {
-    /// In the order in which they came.
+    /// In the order in which they came; what is under a node came before it.
     nodes: Mutex<Vec<Arc<Node>>>,
+    /// How many names have been made up.
+    named: AtomicU64,
 }
 
 impl Graph {
@@ -64,11 +143,63 @@ impl Graph {
         })
     }
 
+    /// Whether `node` is under another one.
+    pub(super) fn is_under(&self, node: &Arc<Node>) -> bool {
+        let under =
+            |other: &Arc<Node>| other.under.as_ref().is_some_and(|it| Arc::ptr_eq(it, node));
+        self.nodes().iter().any(under)
+    }
+
+    /// A name that nobody else can have given.
+    pub(super) fn fresh_name(&self) -> String {
+        format!("#block{:03}", self.named.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Adds `node`, whose name nobody has.
     pub(in crate::commands) fn add(&self, node: Node) -> Arc<Node> {
         let node = Arc::new(node);
         self.nodes().push(Arc::clone(&node));
         node
+    }
+
+    /// Closes the node `name` and what is under it for it alone, if nobody uses it.
+    ///
+    /// # Errors
+    ///
+    /// If it is in use or not there, or cannot be closed cleanly; then it is gone all the same.
+    pub(super) fn remove(&self, name: &str) -> Result<(), Refusal> {
+        let missing = || Refusal::generic(format!("Failed to find node with node-name='{name}'"));
+        let node = self.find(name).map_err(|_| missing())?;
+        if node.implicit {
+            return Err(Refusal::generic(format!("Node {name} is not owned by the monitor")));
+        }
+        // The graph's and ours.
+        if Arc::strong_count(&node) > 2 {
+            return Err(Refusal::generic(format!("Node {name} is in use")));
+        }
+        self.nodes().retain(|other| !Arc::ptr_eq(other, &node));
+        self.close_one(node).map_err(|error| Refusal::generic(format!("{error:#}")))
+    }
+
+    /// Closes `node`, which nobody uses, and what is under it for it alone.
+    fn close_one(&self, node: Arc<Node>) -> anyhow::Result<()> {
+        let mut node = Arc::into_inner(node).expect("nobody uses it");
+        let under = node.under.take().filter(|under| under.implicit);
+        let closed = node.close();
+        if let Some(under) = under {
+            self.nodes().retain(|other| !Arc::ptr_eq(other, &under));
+            return closed.and(self.close_one(under));
+        }
+        closed
+    }
+
+    /// Closes what has come since there were `count` nodes, for one that could not be opened.
+    pub(super) fn forget_from(&self, count: usize) {
+        let gone = self.nodes().split_off(count);
+        for node in gone.into_iter().rev() {
+            // They were opened in vain, and nothing was written to them.
+            let _closed = Arc::into_inner(node).map(Node::close);
+        }
     }
 
     /// Closes all, once nobody uses them any more; the first error is returned, and the others are
@@ -79,7 +210,9 @@ impl Graph {
     /// If one cannot be closed cleanly.
     pub(in crate::commands) fn close(&self) -> anyhow::Result<()> {
         let mut closed = Ok(());
-        for node in std::mem::take(&mut *self.nodes()) {
+        let nodes = std::mem::take(&mut *self.nodes());
+        // What is over another one first.
+        for node in nodes.into_iter().rev() {
             let done = Arc::into_inner(node).expect("all who used it have ended").close();
             match (&closed, done) {
                 (Ok(()), done) => closed = done,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Control, Node, points};
 use crate::commands::backup::{Stored, free_name, open_target};
-use crate::open::{DiskFile, FileDirectory, host};
+use crate::open::{DiskFile, FileDirectory, FileImage, host};
 
 /// The most jobs at a time, those that wait to be dismissed included.
 const MAX_JOBS: usize = 16;
@@ -103,6 +103,7 @@ struct CancelArguments {
 pub(super) fn back_up(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let arguments: BackUp = call.arguments()?;
     let node = control.node(&arguments.device)?;
+    let image = Arc::clone(node.image()?);
     if !arguments.auto_finalize {
         return Err(Refusal::generic("Parameter 'auto-finalize' does not accept value 'false'"));
     }
@@ -115,7 +116,7 @@ pub(super) fn back_up(control: &Arc<Control>, call: Call) -> Result<Value, Refus
     }
     let target = open_target(&control.gate, &arguments.target);
     let target = target.map_err(|error| Refusal::generic(format!("{error:#}")))?;
-    let limit = arguments.fleece_limit.unwrap_or(node.image().size());
+    let limit = arguments.fleece_limit.unwrap_or(image.size());
     let fleece = points::fleece(&target, limit);
     let fleece =
         fleece.map_err(|error| Refusal::generic(format!("its fleecing space: {error}")))?;
@@ -128,7 +129,7 @@ pub(super) fn back_up(control: &Arc<Control>, call: Call) -> Result<Value, Refus
         full: arguments.sync == Sync::Full,
         require_incremental: arguments.sync == Sync::Incremental,
     };
-    let work = move || job.run(&ours, node, (&target, &path), options);
+    let work = move || job.run(&ours, (node, image), (&target, &path), options);
     control.jobs.threads().push(std::thread::spawn(work));
     Ok(json!({}))
 }
@@ -191,7 +192,7 @@ impl Job {
     fn run(
         &self,
         control: &Control,
-        node: Arc<Node>,
+        (node, image): (Arc<Node>, Arc<FileImage>),
         (target, path): (&FileDirectory, &Path),
         mut options: BackupOptions,
     ) {
@@ -202,12 +203,12 @@ impl Job {
             self.total.store(progress.total, Ordering::Relaxed);
             self.done.store(progress.done, Ordering::Relaxed);
         };
-        let source = (&**node.image(), Arc::clone(&self.fleece));
+        let source = (&*image, Arc::clone(&self.fleece));
         let done = block_on(backup::run_live(source, target, &options, &host(), &mut show));
-        let id = block_on(node.image().descriptor()).id;
+        let id = block_on(image.descriptor()).id;
         let stored = done.map(|report| Stored::new(&report, id, created));
         // Whoever hears that the job has ended may close the node.
-        drop(node);
+        drop((image, node));
         self.end(control, stored.map_err(|error| error.to_string()));
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use futures_executor::block_on;
 use qbm_core::Access;
 use qbm_core::image::BitmapInfo;
+use qbm_nbd::Disk;
 use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Control, Node};
+use super::graph::NodeDisk;
+use super::{Control, Node, refused};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,20 +26,69 @@ pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal
     Ok(control.graph.all().iter().map(|node| told(node)).collect())
 }
 
+/// The devices of a machine; here there is none.
+pub(super) fn query_devices(_: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    call.nothing()?;
+    Ok(json!([]))
+}
+
+pub(super) fn add(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    control.open(call.options()).map(|()| json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Delete {
+    node_name: String,
+}
+
+pub(super) fn delete(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let Delete { node_name } = call.arguments()?;
+    control.graph.remove(&node_name).map(|()| json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Resize {
+    #[serde(default)]
+    device: Option<String>,
+    #[serde(default)]
+    node_name: Option<String>,
+    size: i64,
+}
+
+pub(super) fn resize(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
+    let Resize { device, node_name, size } = call.arguments()?;
+    let name = node_name.or(device).unwrap_or_default();
+    let node = control.node(&name)?;
+    let size = u64::try_from(size);
+    let size = size.map_err(|_| Refusal::generic("Parameter 'size' expects a >0 size"))?;
+    let image = node.image()?;
+    if control.exports_node(&node) {
+        // A client has been told the size, and would not hear of another.
+        return Err(Refusal::generic(format!("Node '{name}' is exported, and cannot be resized")));
+    }
+    block_on(image.resize(size)).map_err(|error| refused(&error))?;
+    Ok(json!({}))
+}
+
 /// A `BlockDeviceInfo`.
 fn told(node: &Node) -> Value {
-    let image = node.image();
-    let size = image.size();
-    let bitmaps = block_on(image.bitmaps());
+    let (size, bitmaps, in_use) = match &node.disk {
+        NodeDisk::Image(image) => {
+            let in_use = block_on(image.descriptor()).in_use.is_some();
+            (image.size(), block_on(image.bitmaps()), in_use)
+        }
+        NodeDisk::Raw(disk) => (disk.size(), Vec::new(), false),
+        NodeDisk::Held => (0, Vec::new(), false),
+    };
     let bitmaps: Vec<Value> = bitmaps.iter().map(|bitmap| facts(bitmap, size)).collect();
-    let read_only = image.access() == Access::Read;
-    let descriptor = block_on(image.descriptor());
-    let file = node.path.display().to_string();
-    json!({
+    let (file, driver) = (node.path.display().to_string(), node.driver.name());
+    let mut told = json!({
         "node-name": node.name,
-        "drv": "qbm",
+        "drv": driver,
         "file": file,
-        "ro": read_only,
+        "ro": node.access == Access::Read,
         "active": true,
         "encrypted": false,
         "backing_file_depth": 0,
@@ -48,12 +99,15 @@ fn told(node: &Node) -> Value {
         "cache": { "writeback": true, "direct": false, "no-flush": false },
         "image": {
             "filename": file,
-            "format": "qbm",
+            "format": driver,
             "virtual-size": size,
-            "dirty-flag": descriptor.in_use.is_some(),
+            "dirty-flag": in_use,
         },
-        "dirty-bitmaps": bitmaps,
-    })
+    });
+    if matches!(node.disk, NodeDisk::Image(_)) {
+        told["dirty-bitmaps"] = json!(bitmaps);
+    }
+    told
 }
 
 /// A `BlockDirtyInfo`, with what QEMU's bitmaps do not have: points, and doubt.
@@ -65,7 +119,7 @@ fn facts(bitmap: &BitmapInfo, size: u64) -> Value {
         "granularity": granularity,
         "recording": !bitmap.disabled,
         "busy": bitmap.busy,
-        "persistent": true,
+        "persistent": bitmap.persistent,
     });
     let points: Vec<String> = bitmap.points.iter().flatten().map(ToString::to_string).collect();
     if !points.is_empty() {

@@ -33,7 +33,7 @@ struct Settle {
 pub(super) fn begin(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let Begin { node, bitmap, fleece_limit } = call.arguments()?;
     let node = control.node(&node)?;
-    let image = node.image();
+    let image = node.image()?;
     let fleece = fleece(image.directory(), fleece_limit.unwrap_or(image.size()));
     let fleece =
         fleece.map_err(|error| Refusal::generic(format!("its fleecing space: {error}")))?;
@@ -80,10 +80,11 @@ fn settle(control: &Control, settle: Settle, outcome: Outcome) -> Result<Value, 
         }
         state.points.remove(&id)
     };
+    let image = node.image()?;
     super::exports::forget_node(control, &point_node(id));
     let settled = match frozen {
-        Some((_, frozen)) => block_on(node.image().settle_point(frozen, outcome)),
-        None => block_on(node.image().settle_found(&bitmap, id, outcome)),
+        Some((_, frozen)) => block_on(image.settle_point(frozen, outcome)),
+        None => block_on(image.settle_found(&bitmap, id, outcome)),
     };
     settled.map_err(|error| refused(&error))?;
     Ok(json!({}))
