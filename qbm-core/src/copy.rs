@@ -2,8 +2,10 @@
 //! is known to be zero is not even read.
 
 use crate::disk::Disk;
+use crate::image::Extent;
+use crate::job::{Side, Steps, Then};
 use crate::zeroes::{Run, is_zero, runs};
-use crate::{Buffer, ByteRange, Directory, Result, Unmap};
+use crate::{Buffer, ByteRange, Directory, Error, Result, Unmap};
 
 /// Bytes that are read, compared and written at a time.
 const WINDOW: u64 = 1 << 20;
@@ -64,9 +66,9 @@ pub async fn copy<S: Directory, T: Directory>(
     source: Disk<'_, S>,
     sink: Disk<'_, T>,
     copying: &Copying,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<u64> {
-    let written = copy_bytes(source, sink, copying, progress).await?;
+    let written = copy_bytes(source, sink, copying, steps).await?;
     sink.flush().await?;
     Ok(written)
 }
@@ -76,28 +78,24 @@ pub(crate) async fn copy_bytes<S: Directory, T: Directory>(
     source: Disk<'_, S>,
     sink: Disk<'_, T>,
     copying: &Copying,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<u64> {
     let from = copying.from;
-    let mut copier = Copier { source, sink, copying, spare: Vec::new() };
+    let mut copier = Copier { source, sink, copying, known: None, spare: Vec::new() };
     let mut written = 0;
-    let mut offset = from.start();
-    while offset < from.end() {
-        let extent = source.extent(ByteRange::new(offset, from.end() - offset)).await?;
-        let end = offset + extent.length;
-        while offset < end {
-            let left = ByteRange::new(offset, end - offset);
-            let step = match extent.data {
-                _ if copying.above.is_some_and(|depth| extent.depth >= depth) => {
-                    Step { done: left.length(), written: 0 }
-                }
-                true => copier.data(left).await?,
-                false => copier.zeroes(left).await?,
-            };
-            offset += step.done;
-            written += step.written;
-            progress(Progress { done: offset - from.start(), total: from.length() });
-        }
+    let mut left = from;
+    while !left.is_empty() {
+        let step = match copier.first_of(left).await {
+            Ok(step) => step,
+            Err(Fault { side, error, part }) => match steps.trouble(side, error, part).await? {
+                Then::Again => continue,
+                Then::Skip => Step { done: part.length(), written: 0 },
+            },
+        };
+        left = left.skip(step.done);
+        written += step.written;
+        let at = Progress { done: left.start() - from.start(), total: from.length() };
+        steps.step(at, step.written).await?;
     }
     Ok(written)
 }
@@ -107,6 +105,8 @@ struct Copier<'a, S: Directory, T: Directory> {
     source: Disk<'a, S>,
     sink: Disk<'a, T>,
     copying: &'a Copying,
+    /// The last stretch of the source that was looked up.
+    known: Option<Extent>,
     /// Buffers of a window, to be used again.
     spare: Vec<Buffer>,
 }
@@ -117,18 +117,58 @@ struct Step {
     written: u64,
 }
 
+/// Why a part of a copy failed.
+struct Fault {
+    side: Side,
+    error: Error,
+    /// The part of the source.
+    part: ByteRange,
+}
+
+/// For `map_err`: `side` failed at `part`.
+fn fault(side: Side, part: ByteRange) -> impl FnOnce(Error) -> Fault {
+    move |error| Fault { side, error, part }
+}
+
 impl<S: Directory, T: Directory> Copier<'_, S, T> {
+    /// Copies the first bytes of `left` that are alike, a window at most where there is data.
+    async fn first_of(&mut self, left: ByteRange) -> Result<Step, Fault> {
+        let known = self.known.filter(|known| known.start + known.length > left.start());
+        let extent = match known {
+            Some(known) => known,
+            None => {
+                let window = left.clip(left.start().saturating_add(WINDOW));
+                self.source.extent(left).await.map_err(fault(Side::Source, window))?
+            }
+        };
+        self.known = Some(extent);
+        let alike = left.clip(extent.start + extent.length);
+        match extent.data {
+            _ if self.copying.above.is_some_and(|depth| extent.depth >= depth) => {
+                Ok(Step { done: alike.length(), written: 0 })
+            }
+            true => self.data(alike).await,
+            false => self.zeroes(alike).await,
+        }
+    }
+
     /// Copies the first window of `left`, where the source may have data.
-    async fn data(&mut self, left: ByteRange) -> Result<Step> {
+    async fn data(&mut self, left: ByteRange) -> Result<Step, Fault> {
         let part = left.clip(left.start() + WINDOW);
         let buffer = self.buffer(part);
-        let wanted = self.source.read(part.start(), buffer).await?;
-        let written = self.put(part, wanted).await?;
+        let wanted = self.source.read(part.start(), buffer).await;
+        let wanted = wanted.map_err(fault(Side::Source, part))?;
+        let written = self.put(part, wanted).await.map_err(fault(Side::Target, part))?;
         Ok(Step { done: part.length(), written })
     }
 
     /// Copies the first bytes of `left`, which are zero in the source.
-    async fn zeroes(&mut self, left: ByteRange) -> Result<Step> {
+    async fn zeroes(&mut self, left: ByteRange) -> Result<Step, Fault> {
+        let window = left.clip(left.start().saturating_add(WINDOW));
+        self.put_zeroes(left).await.map_err(fault(Side::Target, window))
+    }
+
+    async fn put_zeroes(&mut self, left: ByteRange) -> Result<Step> {
         let (part, unmap) = match self.copying.writing {
             Writing::ToEmpty => return Ok(Step { done: left.length(), written: 0 }),
             Writing::Changed => return self.zeroes_where_changed(left).await,

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::descriptor::DescriptorError;
-use crate::{ByteRange, Granularity};
+use crate::{Buffer, ByteRange, Granularity};
 
 /// The result of an operation on an image.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -94,6 +94,15 @@ pub enum Error {
     /// A sync of the data image failed earlier; what is durable is unknown until it is reopened.
     #[error("a sync of the data image has failed; reopen the image")]
     DataSyncFailed,
+    /// The disk has moved to another image, by a job that has ended: the request is to be made there.
+    #[error("the disk has moved to another image")]
+    Moved {
+        /// What was to be written, as it was given.
+        buffer: Option<Buffer>,
+    },
+    /// The job was cancelled, or another one that it was to succeed with has failed.
+    #[error("Operation canceled")]
+    Cancelled,
 }
 
 impl Error {

@@ -18,6 +18,7 @@ pub mod error;
 pub mod graph;
 pub mod host;
 pub mod image;
+pub mod job;
 #[cfg(all(test, loom))]
 mod models;
 pub mod mutants;

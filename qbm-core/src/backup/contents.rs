@@ -4,6 +4,7 @@ use super::digests::Writer;
 use super::{Progress, WINDOW};
 use crate::bits::{Bits, PAGE_BYTES};
 use crate::image::{Extent, PointView};
+use crate::job::Steps;
 use crate::zeroes::runs;
 use crate::{Buffer, ByteRange, Directory, Error, Granularity, Image, Persist, Result, Storage};
 
@@ -92,7 +93,7 @@ pub(super) async fn copy<D: Directory, F: Storage>(
     source: &Source<'_, D>,
     selection: &Selection<'_>,
     (name, data, digests): (&str, &F, &mut Writer<F>),
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<Written> {
     let mut written = Written::default();
     let mut at = Progress { done: 0, total: selection.bytes() };
@@ -110,7 +111,7 @@ pub(super) async fn copy<D: Directory, F: Storage>(
             if !extent.data {
                 offset = end;
                 at.done += extent.length;
-                progress(at);
+                steps.step(at, 0).await?;
                 continue;
             }
             data_until = end;
@@ -119,13 +120,14 @@ pub(super) async fn copy<D: Directory, F: Storage>(
         let window = ByteRange::new(start, WINDOW).clip(selection.size);
         let before = at.done;
         buffer = read_window(source, selection, (buffer, window), &mut at.done).await?;
-        written.read += at.done - before;
+        let moved = at.done - before;
+        written.read += moved;
         digests.window(window.start(), &buffer).await.map_err(Error::io(name, "digest"))?;
         let (stored, back) =
             write_sparse(data, window.start(), buffer).await.map_err(Error::io(name, "write"))?;
         buffer = back.widen();
         written.stored += stored;
-        progress(at);
+        steps.step(at, moved).await?;
         offset = window.end();
     }
     Ok(written)

@@ -12,6 +12,7 @@ use crate::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SealRef, SegmentRef,
 };
 use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, Fleece, FrozenPoint, Outcome, seal};
+use crate::job::Steps;
 use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
 
 /// How a backup is made.
@@ -151,7 +152,7 @@ pub async fn run<D: Directory, T: Directory>(
 }
 
 /// Stores a point of `image` in `target` while guests write: what the point needs and they write
-/// over is copied to `fleece` first. [`Fleece::fail`] cancels it.
+/// over is copied to `fleece` first. `steps` may hold it up, or end it.
 ///
 /// # Errors
 ///
@@ -161,9 +162,9 @@ pub async fn run_live<D: Directory, T: Directory>(
     target: &T,
     options: &BackupOptions,
     host: &Arc<dyn Host>,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<BackupReport> {
-    make((image, target), Some(fleece), options, host, progress).await
+    make((image, target), Some(fleece), options, host, steps).await
 }
 
 async fn make<D: Directory, T: Directory>(
@@ -171,7 +172,7 @@ async fn make<D: Directory, T: Directory>(
     fleece: Option<Arc<Fleece<D::File>>>,
     options: &BackupOptions,
     host: &Arc<dyn Host>,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<BackupReport> {
     // Whatever it is: a point that cannot be read, or no point at all.
     names::refuse_taken(target, &format!("{}{DESCRIPTOR_SUFFIX}", options.name)).await?;
@@ -212,7 +213,7 @@ async fn make<D: Directory, T: Directory>(
         doubt: frozen.doubt(),
     };
     let store = Store { image, target, frozen: &frozen, points: &points, host };
-    let stored = store.point(&mut report, progress).await;
+    let stored = store.point(&mut report, steps).await;
     let outcome = if stored.is_ok() { Outcome::Stored } else { Outcome::Abandoned };
     let settled = image.settle_point(frozen, outcome).await;
     stored?;
@@ -277,7 +278,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
     async fn point(
         &self,
         report: &mut BackupReport,
-        progress: &mut dyn FnMut(Progress),
+        steps: &mut (impl Steps + ?Sized),
     ) -> Result<()> {
         let descriptor = format!("{}{DESCRIPTOR_SUFFIX}", report.name);
         let raw = format!("{}.raw", report.name);
@@ -288,7 +289,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
             seal: format!("{descriptor}.{ALLOCATION}.{}.seal", self.host.fresh_id()),
             digests: format!("{descriptor}.{}.digests", self.host.fresh_id()),
         };
-        let written = self.write_files(&files, &data, report, progress).await;
+        let written = self.write_files(&files, &data, report, steps).await;
         let named = match written {
             Ok(digest) => self.name_files(&descriptor, &files, digest, report).await,
             Err(error) => Err(error),
@@ -307,7 +308,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         files: &Files,
         data: &T::File,
         report: &mut BackupReport,
-        progress: &mut dyn FnMut(Progress),
+        steps: &mut (impl Steps + ?Sized),
     ) -> Result<String> {
         let (frozen, raw) = (self.frozen, &files.raw);
         data.set_len(report.size).await.map_err(Error::io(raw, "resize"))?;
@@ -319,7 +320,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let mut digests = Writer::begin(file, block, report.size).await.map_err(io("resize"))?;
         let source = Source { image: self.image, view: frozen.view() };
         let part = (raw.as_str(), data, &mut digests);
-        let Written { read, stored } = contents::copy(&source, &selection, part, progress).await?;
+        let Written { read, stored } = contents::copy(&source, &selection, part, steps).await?;
         (report.read, report.stored) = (read, stored);
         data.sync().await.map_err(Error::io(raw, "sync"))?;
         if let Some(allocation) = selection.bits {
@@ -333,6 +334,7 @@ impl<D: Directory, T: Directory> Store<'_, D, T> {
         let digest = digests.finish(selection.bits).await.map_err(io("write"))?;
         // The names too must be durable before a descriptor has them.
         self.target.sync().await.map_err(Error::io("target", "sync"))?;
+        steps.settle().await?;
         Ok(digest)
     }
 

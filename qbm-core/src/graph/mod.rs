@@ -13,4 +13,5 @@ mod windows;
 
 pub use commit::{CommitOptions, commit};
 pub use copy_over::copy_over;
+pub(crate) use rebase::pull_differences;
 pub use rebase::{Onto, rebase, rebase_unchecked};

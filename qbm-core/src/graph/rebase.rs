@@ -4,6 +4,7 @@ use crate::copy::Progress;
 use crate::descriptor::ImageRef;
 use crate::disk::Disk;
 use crate::image::{self, Extent, no_overlay};
+use crate::job::{Side, Steps, Then};
 use crate::{ByteRange, Directory, Host, Image, Result};
 
 use super::windows::{WINDOW, Windows};
@@ -32,7 +33,8 @@ pub async fn rebase<D: Directory, B: Directory>(
     let disk = onto.as_ref().map(|onto| onto.disk);
     match pull_differences(&top, disk, progress).await {
         Ok(pulled) => {
-            top.close_over(onto.map(|onto| onto.backing)).await?;
+            top.put_over(onto.map(|onto| onto.backing)).await?;
+            top.close().await?;
             Ok(pulled)
         }
         Err(error) => {
@@ -58,35 +60,58 @@ pub async fn rebase_unchecked<D: Directory>(
     image::put_over(directory, name, backing, host).await
 }
 
-async fn pull_differences<D: Directory, B: Directory>(
+/// Pulls into `top` what shows through it and differs from `onto`, or from zeroes; returns how many
+/// bytes those were. Guests may use `top` meanwhile.
+pub(crate) async fn pull_differences<D: Directory, B: Directory>(
     top: &Image<D>,
     onto: Option<Disk<'_, B>>,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<u64> {
     let cluster = top.cluster().ok_or_else(|| no_overlay(top.name()))?.bytes();
-    let size = top.size();
+    let total = top.size();
     let mut windows = Windows::default();
     let mut pulled = 0;
-    let mut offset = 0;
-    while offset < size {
-        let rest = ByteRange::new(offset, size - offset);
-        let shown = top.block_status(rest).await?;
-        let there = match onto {
-            Some(disk) => disk.extent(rest.clip(offset + shown.length)).await?,
-            None => Extent { present: false, data: false, ..shown },
-        };
-        let mut part = rest.clip(offset + shown.length.min(there.length));
-        let own = shown.present && shown.depth == 0;
-        if !own && (shown.data || there.data) {
-            part = part.clip(offset + WINDOW);
-            for piece in windows.differing(Disk::Image(top), onto, part, cluster).await? {
-                // With what it is a part of: the clusters whole.
-                top.pull(piece).await?;
-                pulled += piece.length();
+    let mut left = ByteRange::new(0, total);
+    while !left.is_empty() {
+        let step = match pull_first(top, onto, (left, cluster), &mut windows).await {
+            Ok(step) => step,
+            Err(error) => {
+                let part = left.clip(left.start() + WINDOW);
+                match steps.trouble(Side::Source, error, part).await? {
+                    Then::Again => continue,
+                    Then::Skip => (part.length(), 0),
+                }
             }
-        }
-        offset = part.end();
-        progress(Progress { done: offset, total: size });
+        };
+        left = left.skip(step.0);
+        pulled += step.1;
+        steps.step(Progress { done: left.start(), total }, step.1).await?;
     }
     Ok(pulled)
+}
+
+/// The same for the first bytes of `left`; returns how many were dealt with, and how many pulled.
+async fn pull_first<D: Directory, B: Directory>(
+    top: &Image<D>,
+    onto: Option<Disk<'_, B>>,
+    (left, cluster): (ByteRange, u64),
+    windows: &mut Windows,
+) -> Result<(u64, u64)> {
+    let shown = top.block_status(left).await?;
+    let there = match onto {
+        Some(disk) => disk.extent(left.clip(left.start() + shown.length)).await?,
+        None => Extent { present: false, data: false, ..shown },
+    };
+    let mut part = left.clip(left.start() + shown.length.min(there.length));
+    let mut pulled = 0;
+    let own = shown.present && shown.depth == 0;
+    if !own && (shown.data || there.data) {
+        part = part.clip(part.start() + WINDOW);
+        for piece in windows.differing(Disk::Image(top), onto, part, cluster).await? {
+            // With what it is a part of: the clusters whole.
+            top.pull(piece).await?;
+            pulled += piece.length();
+        }
+    }
+    Ok((part.length(), pulled))
 }

@@ -6,8 +6,10 @@ use super::Image;
 use crate::bits::Bits;
 use crate::descriptor::{self, BitmapKind, Descriptor, Doubt, SegmentRef};
 use crate::track::duties::Duties;
+use crate::track::hold::Hold;
 use crate::track::segment::Segment;
 use crate::track::shield::Shield;
+use crate::track::watch::Watch;
 use crate::{Directory, Error, Granularity, Id, Result};
 
 /// The state that operations on bitmaps change, one at a time.
@@ -20,6 +22,10 @@ pub(super) struct Control<F> {
     pub(super) lingering: Vec<Arc<Segment<F>>>,
     /// What the points under way still need of the disk.
     pub(super) shields: Vec<(Id, Arc<Shield<F>>)>,
+    /// What tells jobs of writes.
+    pub(super) watches: Vec<Arc<Watch>>,
+    /// What writes have to wait for.
+    pub(super) holds: Vec<Arc<Hold>>,
 }
 
 /// A dirty bitmap of an open image: the union of its segments, the last of which records.
@@ -122,7 +128,13 @@ impl<F> Control<F> {
     /// What a write owes while `recording` records.
     pub(super) fn duties(&self, recording: Vec<Arc<Segment<F>>>) -> Duties<F> {
         let shields = self.shields.iter().map(|(_, shield)| Arc::clone(shield)).collect();
-        Duties { recording, shields }
+        Duties { recording, shields, watches: self.watches.clone(), holds: self.holds.clone() }
+    }
+
+    /// Forgets what jobs that have ended wanted of writes.
+    pub(super) fn forget_ended(&mut self) {
+        self.watches.retain(|watch| !watch.is_over());
+        self.holds.retain(|hold| !hold.is_released());
     }
 
     /// The bitmap `name`, whoever holds it.

@@ -4,6 +4,7 @@
 //! is in the data image where a bit is clear is never relied upon, and zeroes are really written.
 
 use super::Image;
+use super::io::follow;
 use crate::mutants::{self, Mutant};
 use crate::track::clusters::Clusters;
 use crate::{Buffer, ByteRange, Directory, Error, Persist, Result, Storage, Unmap};
@@ -20,7 +21,9 @@ impl<D: Directory> Image<D> {
     /// Writes `buffer` at `offset`, where not all is allocated.
     pub(super) async fn first_write(&self, offset: u64, buffer: Buffer) -> Result<Buffer> {
         let range = ByteRange::new(offset, buffer.len() as u64);
-        self.claimed(range, async move |clusters| {
+        let mut given = Some(buffer);
+        let written = self.claimed(range, async |clusters| {
+            let buffer = given.take().expect("it is done once");
             let whole = self.whole_clusters(clusters, range);
             let name = self.chain.data_name();
             if whole == range || whole.length() > COPY || mutants::planted(Mutant::CopySkipped) {
@@ -35,8 +38,11 @@ impl<D: Directory> Image<D> {
             let written = self.data().write_at(whole.start(), copy, Persist::Later).await;
             written.map_err(Error::io(name, "write"))?;
             Ok(buffer)
-        })
-        .await
+        });
+        match written.await {
+            Err(Error::Moved { .. }) => Err(Error::Moved { buffer: given }),
+            written => written,
+        }
     }
 
     /// Makes `range` read as zeroes, where not all is allocated.
@@ -75,8 +81,10 @@ impl<D: Directory> Image<D> {
         let clusters = self.clusters.as_ref().expect("what is not allocated is a cluster");
         // The claim before the ticket: whoever waits for all tickets may have claimed everything.
         let claim = clusters.claim(range, self.data()).await;
+        let mut followers = Vec::new();
         let done = async {
             let ticket = self.enter(range.start(), range.length()).await?;
+            followers = ticket.duties().followers();
             let touched = clusters.allocation().cluster.granules_touched(range);
             if mutants::planted(Mutant::MarkBeforeCopy) {
                 clusters.complete(touched.clone());
@@ -90,6 +98,7 @@ impl<D: Directory> Image<D> {
         };
         let done = done.await;
         claim.release();
+        follow(followers).await;
         done
     }
 

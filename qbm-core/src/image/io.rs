@@ -12,7 +12,9 @@ use super::Image;
 use crate::mutants::{self, Mutant};
 use crate::track::duties::Duties;
 use crate::track::gate::Ticket;
+use crate::track::hold::Released;
 use crate::track::segment::{Segment, Turn};
+use crate::track::watch::Watch;
 use crate::{Access, Buffer, ByteRange, Directory, Error, Persist, Result, Storage, Unmap};
 
 impl<D: Directory> Image<D> {
@@ -32,18 +34,23 @@ impl<D: Directory> Image<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfRange`], [`Error::ReadOnly`], [`Error::BitmapWrite`] with no byte written,
-    /// or an error of the storage with any part of them written; with [`Persist::Now`] also those
+    /// [`Error::OutOfRange`], [`Error::ReadOnly`], [`Error::BitmapWrite`] and [`Error::Moved`] with no
+    /// byte written, or an error of the storage with any part of them written; with [`Persist::Now`] also those
     /// of [`flush`](Self::flush).
     pub async fn write(&self, offset: u64, buffer: Buffer, persist: Persist) -> Result<Buffer> {
         let ticket = match self.enter_free(offset, buffer.len() as u64) {
             Some(ticket) => ticket,
-            None => self.enter(offset, buffer.len() as u64).await?,
+            None => match self.enter(offset, buffer.len() as u64).await {
+                Err(Error::Moved { .. }) => return Err(Error::Moved { buffer: Some(buffer) }),
+                entered => entered?,
+            },
         };
         let range = ByteRange::new(offset, buffer.len() as u64);
         let buffer = if self.is_allocated(range) {
+            let followers = ticket.duties().followers();
             let written = self.data().write_at(offset, buffer, Persist::Later).await;
             ticket.leave();
+            follow(followers).await;
             written.map_err(Error::io(self.chain.data_name(), "write"))?
         } else {
             ticket.leave();
@@ -67,8 +74,10 @@ impl<D: Directory> Image<D> {
             ticket.leave();
             return Box::pin(self.first_zeroes(range, unmap)).await;
         }
+        let followers = ticket.duties().followers();
         let written = self.data().write_zeroes(range, unmap).await;
         ticket.leave();
+        follow(followers).await;
         written.map_err(Error::io(self.chain.data_name(), "write zeroes"))
     }
 
@@ -90,8 +99,10 @@ impl<D: Directory> Image<D> {
             ticket.leave();
             return Box::pin(self.first_discard(range)).await;
         }
+        let followers = ticket.duties().followers();
         let discarded = self.data().discard(range).await;
         ticket.leave();
+        follow(followers).await;
         discarded.map_err(Error::io(self.chain.data_name(), "discard"))
     }
 
@@ -153,9 +164,15 @@ impl<D: Directory> Image<D> {
     }
 
     async fn make_ready(&self, duties: &Duties<D::File>, range: ByteRange) -> Result<()> {
+        for hold in &duties.holds {
+            if hold.released().await == Released::Elsewhere {
+                return Err(Error::Moved { buffer: None });
+            }
+        }
         for shield in &duties.shields {
             shield.keep(range, &self.chain).await;
         }
+        duties.watches.iter().for_each(|watch| watch.tell(range));
         // All at once: several bitmaps cost the slowest, not the sum.
         let missing = duties.recording.iter().filter(|segment| !segment.has_marks(range));
         try_join_all(missing.map(|segment| self.mark_durably(segment, range))).await?;
@@ -190,5 +207,13 @@ impl<D: Directory> Image<D> {
                 size,
             }),
         }
+    }
+}
+
+/// Waits until jobs that no write may get ahead of have copied one that is over.
+pub(super) async fn follow(followers: Vec<Arc<Watch>>) {
+    for watch in followers {
+        // Boxed, so that the future of a write that nobody follows stays small.
+        Box::pin(watch.copied()).await;
     }
 }

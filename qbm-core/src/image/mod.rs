@@ -34,6 +34,7 @@ mod segment_file;
 mod switch;
 mod transaction;
 mod uses;
+mod watching;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub use segment_file::{MAX_GRANULES, MAX_GRANULES_TOGETHER};
 pub use transaction::{BitmapAction, PreparedTransaction};
 
 pub use crate::track::shield::Fleece;
+pub(crate) use watching::{Round, Watching};
 
 use self::bitmaps::Control;
 use self::book::Book;

@@ -93,6 +93,8 @@ impl<D: Directory> Image<D> {
                 bitmaps,
                 lingering: Vec::new(),
                 shields: Vec::new(),
+                watches: Vec::new(),
+                holds: Vec::new(),
             }),
             book: AsyncMutex::new(Book::new(descriptor)),
             directory,

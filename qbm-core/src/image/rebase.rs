@@ -12,17 +12,16 @@ impl<D: Directory> Image<D> {
         self.clusters.as_ref().map(|clusters| clusters.allocation().cluster)
     }
 
-    /// Puts `backing` behind the image, by one replace of the descriptor, and closes it. The caller
-    /// has seen to it that the disk is the same over both.
+    /// Puts `backing` behind the image, by one replace of the descriptor. The caller has seen to it
+    /// that the disk is the same over both; until it is closed, it reads what was behind it before.
     ///
     /// # Errors
     ///
     /// Any error of the storage; what is behind it is then what it was, or `backing`.
-    pub(crate) async fn close_over(self, backing: Option<ImageRef>) -> Result<()> {
+    pub(crate) async fn put_over(&self, backing: Option<ImageRef>) -> Result<()> {
         // What was pulled must be durable before what is behind it is another.
         self.flush().await?;
-        self.commit_edit(|descriptor| put_behind(descriptor, backing.as_ref())).await?;
-        self.close().await
+        self.commit_edit(|descriptor| put_behind(descriptor, backing.as_ref())).await
     }
 }
 

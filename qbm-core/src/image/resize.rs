@@ -39,6 +39,9 @@ impl<D: Directory> Image<D> {
         if let Some(busy) = control.bitmaps.iter().find(|bitmap| bitmap.busy.is_some()) {
             return Err(Error::BitmapBusy(busy.name.clone()));
         }
+        if control.watches.iter().any(|watch| !watch.is_over()) {
+            return Err(Error::unusable(&self.name, "a job follows what is written to it"));
+        }
         self.settle_length().await?;
         // First writes of clusters wait until the end; they hold no ticket meanwhile.
         let claim = match &self.clusters {

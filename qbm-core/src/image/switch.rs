@@ -280,7 +280,7 @@ fn unite(into: &Bits, into_size: Granularity, from: &Bits, from_size: Granularit
 }
 
 /// What must record for the state of `control`, and for one that a crash may find instead.
-fn recording_now<F>(control: &Control<F>) -> Vec<Arc<Segment<F>>> {
+pub(super) fn recording_now<F>(control: &Control<F>) -> Vec<Arc<Segment<F>>> {
     let mut recording = bitmaps::recording(&control.bitmaps);
     add_missing(&mut recording, control.lingering.clone());
     recording

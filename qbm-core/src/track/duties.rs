@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::hold::Hold;
 use super::segment::Segment;
 use super::shield::Shield;
+use super::watch::Watch;
 use crate::{ByteRange, Storage};
 
 /// What is to be done before the data of a write is submitted.
@@ -13,6 +15,19 @@ pub(crate) struct Duties<F> {
     pub(crate) recording: Vec<Arc<Segment<F>>>,
     /// What must have been copied of what it writes over.
     pub(crate) shields: Vec<Arc<Shield<F>>>,
+    /// Who must have been told of it.
+    pub(crate) watches: Vec<Arc<Watch>>,
+    /// What must be over.
+    pub(crate) holds: Vec<Arc<Hold>>,
+}
+
+// Not derived: a file need not be `Clone` for a reference to its segment to be.
+impl<F> Clone for Duties<F> {
+    fn clone(&self) -> Self {
+        let Self { recording, shields, watches, holds } = self;
+        let (recording, shields) = (recording.clone(), shields.clone());
+        Self { recording, shields, watches: watches.clone(), holds: holds.clone() }
+    }
 }
 
 impl<F: Storage> Duties<F> {
@@ -20,11 +35,20 @@ impl<F: Storage> Duties<F> {
     pub(crate) fn are_done(&self, range: ByteRange) -> bool {
         self.recording.iter().all(|segment| segment.has_marks(range))
             && self.shields.iter().all(|shield| shield.spares(range))
+            && self.watches.iter().all(|watch| watch.knows(range))
+            && self.holds.iter().all(|hold| hold.is_released())
+    }
+}
+
+impl<F> Duties<F> {
+    /// Those who have to have copied the write before it returns.
+    pub(crate) fn followers(&self) -> Vec<Arc<Watch>> {
+        self.watches.iter().filter(|watch| watch.is_blocking()).cloned().collect()
     }
 }
 
 impl<F> From<Vec<Arc<Segment<F>>>> for Duties<F> {
     fn from(recording: Vec<Arc<Segment<F>>>) -> Self {
-        Self { recording, shields: Vec::new() }
+        Self { recording, shields: Vec::new(), watches: Vec::new(), holds: Vec::new() }
     }
 }

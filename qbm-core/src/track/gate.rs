@@ -154,8 +154,7 @@ impl<F: Storage> Gate<F> {
         let seen = {
             let epoch = self.current.load();
             // Not the epoch: a reference to it would be a ticket.
-            let Duties { recording, shields } = &epoch.duties;
-            Duties { recording: recording.clone(), shields: shields.clone() }
+            epoch.duties.clone()
         };
         mutants::race(Mutant::RecordingBeforeTicket).await;
         let mut ticket = self.enter();

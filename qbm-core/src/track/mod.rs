@@ -5,7 +5,9 @@
 //! durable. [`commit`] makes marks durable for all writers that wait, with one sync for a group.
 //! [`Clusters`](clusters::Clusters) is the same for an allocation bitmap, the other way round, and
 //! [`Claims`](claims::Claims) lets the first writers of a cluster take turns.
-//! A [`Shield`](shield::Shield) keeps what a live backup still needs from being written over.
+//! A [`Shield`](shield::Shield) keeps what a live backup still needs from being written over. A
+//! [`Watch`](watch::Watch) tells a job what is written to, and a [`Hold`](hold::Hold) keeps writes waiting
+//! while one ends.
 //!
 //! # Invariants
 //!
@@ -19,6 +21,8 @@ pub(crate) mod clusters;
 pub(crate) mod commit;
 pub(crate) mod duties;
 pub(crate) mod gate;
+pub(crate) mod hold;
 pub(crate) mod segment;
 pub(crate) mod shield;
 pub(crate) mod wait;
+pub(crate) mod watch;
