@@ -12,8 +12,12 @@ const MOST_CASES: u64 = 50_000;
 
 /// Cases that have found bugs which few cases find, to be tried first. One that no longer does, since
 /// the rig has changed, only costs time.
-const WITNESSES: &[(Mutant, u64)] =
-    &[(Mutant::KillTrustData, 2913), (Mutant::NoCopyFirst, 1974), (Mutant::TicketOnDrop, 1597)];
+const WITNESSES: &[(Mutant, u64)] = &[
+    (Mutant::KillTrustData, 2913),
+    (Mutant::NoCopyFirst, 1974),
+    (Mutant::TicketOnDrop, 1597),
+    (Mutant::RebuildUnrecorded, 102_647_015_050),
+];
 
 /// Prints a table of the planted bugs, and fails unless each was found.
 pub(crate) fn run(seed: u64) -> ExitCode {
