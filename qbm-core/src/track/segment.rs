@@ -245,3 +245,32 @@ impl<F> Segment<F> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Segment, SegmentFile};
+    use crate::Granularity;
+
+    fn segment() -> Segment<()> {
+        let file = SegmentFile { name: "file".to_owned(), file: () };
+        Segment::new("bitmap", Granularity::MIN, 4096, file)
+    }
+
+    #[test]
+    fn a_file_has_every_mark_unless_one_is_pending_or_it_is_ruled_out() {
+        assert!(segment().is_committed());
+        let marked = segment();
+        assert!(!marked.mark(&(3..4)), "the caller has to wait");
+        assert!(!marked.is_committed());
+        let ruled_out = segment();
+        ruled_out.poison();
+        assert!(!ruled_out.is_committed());
+    }
+
+    #[test]
+    fn relaxed_marks_count_as_durable_and_are_pending_all_the_same() {
+        let segment = segment().relaxed(true);
+        assert!(segment.mark(&(3..4)), "the caller need not wait");
+        assert!(segment.is_durable(&(3..4)) && !segment.is_committed());
+    }
+}
