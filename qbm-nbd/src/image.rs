@@ -27,11 +27,7 @@ impl<D: Directory> Disk for Image<D> {
     }
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
-        // Before anything is marked: what is refused has changed nothing.
-        if pace == Pace::Fast && !block_on(self.zeroes_fast(range, unmap)) {
-            let what = "zeroes would have to be written";
-            return Err(Fault::of_client(ErrorCode::NotSupported, what));
-        }
+        refuse_slow(self, range, unmap, pace)?;
         block_on(Image::write_zeroes(self, range, unmap)).map_err(|error| fault(&error))
     }
 
@@ -53,6 +49,21 @@ impl<D: Directory> Disk for Image<D> {
         let marks = |name: &str| block_on(self.marked_extents(name, range, most));
         extents(context, (range, most), status, marks)
     }
+}
+
+/// Refuses zeroes that could not be made at `pace`, before anything is marked: what is refused has
+/// changed nothing.
+pub(crate) fn refuse_slow<D: Directory>(
+    image: &Image<D>,
+    range: ByteRange,
+    unmap: Unmap,
+    pace: Pace,
+) -> Result<(), Fault> {
+    if pace == Pace::Fast && !block_on(image.zeroes_fast(range, unmap)) {
+        let what = "zeroes would have to be written";
+        return Err(Fault::of_client(ErrorCode::NotSupported, what));
+    }
+    Ok(())
 }
 
 /// What `range` is in terms of `context`, at most `most` extents: `status` tells what it holds, and `marks`

@@ -7,6 +7,7 @@ mod crashes;
 mod daemon;
 mod fio;
 mod imageio;
+mod jobs;
 mod live;
 mod logs;
 mod persistence;

@@ -10,7 +10,7 @@ use qbm_core::{Access, Error};
 use qbm_nbd::Export;
 
 use super::ServeArgs;
-use super::control::{Graph, Node};
+use super::control::{ExportedDisk, Graph, Node};
 use crate::disk::DiskFormat;
 use crate::open::{FileImage, ImageArgs, naming};
 
@@ -41,8 +41,9 @@ pub(super) struct Opened {
     /// Its descriptor, as the command line names it.
     pub(super) path: PathBuf,
     pub(super) name: String,
-    pub(super) node: Arc<Node>,
     pub(super) image: Arc<FileImage>,
+    /// What clients see of it.
+    pub(super) disk: Arc<ExportedDisk>,
 }
 
 /// Opens all that `args` name, as nodes of `graph`.
@@ -68,7 +69,8 @@ pub(super) fn open(args: &ServeArgs, graph: &Graph) -> anyhow::Result<Vec<Opened
         let node = if several { name.clone() } else { disk.name().to_owned() };
         let image = Arc::new(disk);
         let node = graph.add(Node::of_image(node, &chosen.path, Arc::clone(&image)));
-        opened.push(Opened { path: chosen.path.clone(), name, node, image });
+        let disk = graph.disk(&node);
+        opened.push(Opened { path: chosen.path.clone(), name, image, disk });
         Ok(())
     });
     all.and_then(|()| check_bitmaps(&opened, &args.bitmap)).map(|()| opened)
@@ -123,7 +125,7 @@ impl Opened {
             name: self.name.clone(),
             description: description.to_owned(),
             access: image.access(),
-            disk: Arc::clone(image) as _,
+            disk: Arc::clone(&self.disk) as _,
             bitmaps: bitmaps.cloned().collect(),
         }
     }

@@ -199,7 +199,7 @@ fn serve(
     }
     let nbd = NbdServer::start(Arc::new(server), places)?;
     let control = Control::new(Arc::clone(graph), args.gate.clone());
-    let exports = images.into_iter().map(|opened| (opened.name, opened.node)).collect();
+    let exports = images.into_iter().map(|opened| (opened.name, opened.disk)).collect();
     control.serve_first(nbd, exports);
     let controlled = Controlled::start(control, entrances, report(&about, |line| info!("{line}")));
     signals::wait(|| controlled.tell_statistics());

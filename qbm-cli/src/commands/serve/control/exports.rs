@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::graph::NodeDisk;
 use super::points::point_node;
-use super::{Control, Node, State, is_well_formed};
+use super::{Control, ExportedDisk, Node, State, is_well_formed};
 
 /// The id of the export that the command line asks for.
 const FIRST: &str = "serve";
@@ -19,12 +19,32 @@ const FIRST: &str = "serve";
 /// An export.
 pub(super) struct ExportEntry {
     id: String,
-    /// The name of its node, which may be that of a point.
-    node_name: String,
     /// What it is of.
-    _node: Arc<Node>,
+    of: Of,
     /// The name that clients ask for.
     name: String,
+}
+
+/// What is exported.
+enum Of {
+    /// A node, which a job may put another in place of.
+    Node(Arc<ExportedDisk>),
+    /// A point of a node.
+    Point {
+        /// Its name as a node.
+        name: String,
+        _node: Arc<Node>,
+    },
+}
+
+impl Of {
+    /// The name of its node.
+    fn node_name(&self) -> String {
+        match self {
+            Self::Node(disk) => disk.at().name.clone(),
+            Self::Point { name, .. } => name.clone(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -128,30 +148,30 @@ fn export(control: &Control, add: Add) -> Result<Value, Refusal> {
     let Exported { of, disk, access } = exported(control, &state, (&node, writable), &bitmaps)?;
     let export = Export { name: name.clone(), description, disk, access, bitmaps };
     server.add(export).map_err(|error| Refusal::generic(error.to_string()))?;
-    state.exports.push(ExportEntry { id, node_name: node, _node: of, name });
+    state.exports.push(ExportEntry { id, of, name });
     Ok(json!({}))
 }
 
 impl Control {
     /// Whether `node` is exported.
     pub(super) fn exports_node(&self, node: &Node) -> bool {
-        self.state().exports.iter().any(|export| export.node_name == node.name)
+        self.state().exports.iter().any(|export| export.of.node_name() == node.name)
     }
 }
 
-/// Those that the command line asked for: the name of each, and its node.
-pub(super) fn first(exports: Vec<(String, Arc<Node>)>) -> Vec<ExportEntry> {
+/// Those that the command line asked for: the name of each, and its disk.
+pub(super) fn first(exports: Vec<(String, Arc<ExportedDisk>)>) -> Vec<ExportEntry> {
     let several = exports.len() > 1;
-    let entry = |(name, node): (String, Arc<Node>)| {
+    let entry = |(name, disk): (String, Arc<ExportedDisk>)| {
         let id = if several { format!("{FIRST}-{name}") } else { FIRST.to_owned() };
-        ExportEntry { id, node_name: node.name.clone(), _node: node, name }
+        ExportEntry { id, of: Of::Node(disk), name }
     };
     exports.into_iter().map(entry).collect()
 }
 
 /// What is exported.
 struct Exported {
-    of: Arc<Node>,
+    of: Of,
     disk: Arc<dyn Disk>,
     access: Access,
 }
@@ -173,8 +193,8 @@ fn exported(
             return Err(missing(other));
         }
         let disk = PointDisk::new(Arc::clone(of.image()?), frozen.view().clone());
-        let (of, disk) = (Arc::clone(of), Arc::new(disk));
-        return Ok(Exported { of, disk, access: Access::Read });
+        let of = Of::Point { name: node.to_owned(), _node: Arc::clone(of) };
+        return Ok(Exported { of, disk: Arc::new(disk), access: Access::Read });
     }
     let of = control.node(node)?;
     if writable && of.access == Access::Read {
@@ -183,16 +203,17 @@ fn exported(
     if control.graph.is_under(&of) {
         return Err(Refusal::generic(format!("Node '{node}' is in use by the node over it")));
     }
-    let (disk, there): (Arc<dyn Disk>, _) = match &of.disk {
-        NodeDisk::Image(image) => (Arc::clone(image) as _, block_on(image.bitmaps())),
-        NodeDisk::Raw(disk) => (Arc::clone(disk) as _, Vec::new()),
+    let there = match &of.disk {
+        NodeDisk::Image(image) => block_on(image.bitmaps()),
+        NodeDisk::Raw(_) => Vec::new(),
         NodeDisk::Held => unreachable!("there is a node over it"),
     };
     if let Some(name) = bitmaps.iter().find(|name| there.iter().all(|b| b.name != **name)) {
         return Err(missing(name));
     }
     let access = if writable { Access::Write } else { Access::Read };
-    Ok(Exported { of, disk, access })
+    let disk = control.graph.disk(&of);
+    Ok(Exported { of: Of::Node(Arc::clone(&disk)), disk, access })
 }
 
 pub(super) fn delete(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
@@ -245,7 +266,7 @@ pub(super) fn add_by_options(control: &Control, options: Options) -> Result<(), 
 pub(super) fn forget_node(control: &Control, node: &str) {
     let mut state = control.state();
     let exports = std::mem::take(&mut state.exports).into_iter();
-    let (gone, kept): (Vec<_>, Vec<_>) = exports.partition(|export| export.node_name == node);
+    let (gone, kept): (Vec<_>, Vec<_>) = exports.partition(|export| export.of.node_name() == node);
     state.exports = kept;
     let Ok(server) = control.server() else { return };
     gone.iter().for_each(|export| server.remove(&export.name));
@@ -254,8 +275,8 @@ pub(super) fn forget_node(control: &Control, node: &str) {
 pub(super) fn query(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     call.nothing()?;
     let told = |export: &ExportEntry| {
-        let ExportEntry { id, node_name, .. } = export;
-        json!({ "id": id, "type": "nbd", "node-name": node_name, "shutting-down": false })
+        let node_name = export.of.node_name();
+        json!({ "id": export.id, "type": "nbd", "node-name": node_name, "shutting-down": false })
     };
     Ok(control.state().exports.iter().map(told).collect())
 }

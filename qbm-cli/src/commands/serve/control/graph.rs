@@ -5,16 +5,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_executor::block_on;
 use qbm_core::Access;
-use qbm_nbd::{Disk, StorageDisk};
+use qbm_nbd::{Disk, MovingDisk, Place, Placed, StorageDisk};
 use qbm_qmp::Refusal;
 use serde::Deserialize;
 
 use crate::aio::Aio;
-use crate::open::{DiskFile, FileImage, naming};
+use crate::open::{DiskFile, FileDirectory, FileImage, naming};
 
 /// What makes a disk of what is under it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -116,6 +116,21 @@ impl Node {
     }
 }
 
+impl Placed for Node {
+    type Directory = FileDirectory;
+
+    fn place(&self) -> Place<'_, FileDirectory> {
+        match &self.disk {
+            NodeDisk::Image(image) => Place::Image(image),
+            NodeDisk::Raw(disk) => Place::Other(&**disk),
+            NodeDisk::Held => unreachable!("nothing is exported of it"),
+        }
+    }
+}
+
+/// The disk of a node as it is exported: a job may move it to another node.
+pub(in crate::commands) type ExportedDisk = MovingDisk<Node>;
+
 /// All nodes.
 #[derive(Default)]
 pub(in crate::commands) struct Graph {
@@ -123,6 +138,8 @@ pub(in crate::commands) struct Graph {
     nodes: Mutex<Vec<Arc<Node>>>,
     /// How many names have been made up.
     named: AtomicU64,
+    /// What is exported of them.
+    disks: Mutex<Vec<Weak<ExportedDisk>>>,
 }
 
 impl Graph {
@@ -200,6 +217,28 @@ impl Graph {
             // They were opened in vain, and nothing was written to them.
             let _closed = Arc::into_inner(node).map(Node::close);
         }
+    }
+
+    /// The disk of `node`, to be exported.
+    pub(in crate::commands) fn disk(&self, node: &Arc<Node>) -> Arc<ExportedDisk> {
+        let disk = Arc::new(MovingDisk::new(Arc::clone(node)));
+        self.disks().push(Arc::downgrade(&disk));
+        disk
+    }
+
+    /// Moves all that is exported of the node `from` to the node `to`.
+    pub(super) fn move_disks(&self, from: &Arc<Node>, to: &Arc<Node>) {
+        let mut disks = self.disks();
+        disks.retain(|disk| disk.strong_count() > 0);
+        for disk in disks.iter().filter_map(Weak::upgrade) {
+            if Arc::ptr_eq(&disk.at(), from) {
+                disk.move_to(Arc::clone(to));
+            }
+        }
+    }
+
+    fn disks(&self) -> MutexGuard<'_, Vec<Weak<ExportedDisk>>> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes all, once nobody uses them any more; the first error is returned, and the others are

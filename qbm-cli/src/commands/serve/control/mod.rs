@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::exports::ExportEntry;
-pub(in crate::commands) use self::graph::{Graph, Node};
+pub(in crate::commands) use self::graph::{ExportedDisk, Graph, Node};
 use self::jobs::Jobs;
 pub(in crate::commands) use self::nbd::NbdServer;
 use self::opening::Opener;
@@ -70,13 +70,24 @@ const COMMANDS: &[(&str, Run)] = &[
     ("block-export-add", exports::add),
     ("block-export-del", exports::delete),
     ("block-job-cancel", jobs::cancel_block_job),
+    ("block-job-complete", jobs::complete_block_job),
     ("block-job-dismiss", jobs::dismiss),
+    ("block-job-finalize", jobs::finalize),
+    ("block-job-pause", jobs::pause_block_job),
+    ("block-job-resume", jobs::resume_block_job),
+    ("block-job-set-speed", jobs::set_speed),
+    ("block-stream", jobs::stream),
     ("block_resize", nodes::resize),
     ("blockdev-add", nodes::add),
     ("blockdev-backup", jobs::back_up),
     ("blockdev-del", nodes::delete),
+    ("blockdev-mirror", jobs::mirror),
     ("job-cancel", jobs::cancel),
+    ("job-complete", jobs::complete),
     ("job-dismiss", jobs::dismiss),
+    ("job-finalize", jobs::finalize),
+    ("job-pause", jobs::pause),
+    ("job-resume", jobs::resume),
     ("nbd-server-add", exports::add_nbd),
     ("nbd-server-remove", exports::remove_nbd),
     ("nbd-server-start", nbd::start),
@@ -215,11 +226,11 @@ impl Control {
         }
     }
 
-    /// Has the NBD server `nbd` from the beginning, with `exports`: the name of each, and its node.
+    /// Has the NBD server `nbd` from the beginning, with `exports`: the name of each, and its disk.
     pub(in crate::commands) fn serve_first(
         &self,
         nbd: NbdServer,
-        exports: Vec<(String, Arc<Node>)>,
+        exports: Vec<(String, Arc<ExportedDisk>)>,
     ) {
         *self.nbd() = Some(nbd);
         self.state().exports = exports::first(exports);

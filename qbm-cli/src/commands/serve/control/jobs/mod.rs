@@ -1,0 +1,199 @@
+//! Jobs: what is under way in the background, and what has ended and was not dismissed.
+
+mod backup;
+mod drive;
+mod events;
+mod mirror;
+mod options;
+mod query;
+mod stream;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use qbm_core::Result;
+use qbm_core::job::{JobControl, JobOptions, Status};
+use qbm_qmp::Refusal;
+use serde_json::Value;
+
+pub(super) use self::backup::back_up;
+pub(super) use self::mirror::mirror;
+pub(super) use self::query::{query, query_block_jobs};
+pub(super) use self::stream::stream;
+pub(super) use self::verbs::{
+    cancel, cancel_block_job, complete, complete_block_job, dismiss, finalize, pause,
+    pause_block_job, resume, resume_block_job, set_speed,
+};
+use super::{Control, Node};
+
+/// The most jobs at a time, those that wait to be dismissed included.
+const MAX_JOBS: usize = 16;
+
+/// The jobs by their ids.
+#[derive(Default)]
+pub(super) struct Jobs {
+    jobs: Mutex<BTreeMap<String, Arc<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Backup,
+    /// Whether writes may not get ahead of it.
+    Mirror {
+        blocking: bool,
+    },
+    Stream,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Mirror { .. } => "mirror",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// A job, and what it is about.
+struct Job {
+    kind: Kind,
+    /// The names of the nodes that it uses.
+    nodes: Vec<String>,
+    control: JobControl,
+    /// What is told of it besides, when it has ended well.
+    outcome: Arc<Mutex<Option<(&'static str, Value)>>>,
+}
+
+/// What a job is to be.
+struct New<'a> {
+    id: Option<String>,
+    kind: Kind,
+    options: JobOptions,
+    /// The nodes that it uses; the first is what it is a job of.
+    nodes: &'a [&'a Arc<Node>],
+}
+
+impl Jobs {
+    /// Begins a job, which does `work` on a thread of its own.
+    fn start(
+        &self,
+        control: &Arc<Control>,
+        new: New<'_>,
+        work: impl FnOnce(&Job) -> Result<()> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let job = self.add(control, new)?;
+        let ours = Arc::clone(control);
+        let live = move || {
+            // Whoever hears that it has ended may close the nodes, which `work` has held.
+            let result = work(&job);
+            job.control.conclude(&result);
+            ours.jobs.forget_gone();
+        };
+        self.threads().push(std::thread::spawn(live));
+        Ok(())
+    }
+
+    fn add(&self, control: &Arc<Control>, new: New<'_>) -> Result<Arc<Job>, Refusal> {
+        let New { id, kind, options, nodes } = new;
+        let id = match id {
+            Some(id) if !is_id(&id) => {
+                return Err(Refusal::generic(format!("Invalid job ID '{id}'")));
+            }
+            Some(id) => id,
+            None => nodes[0].name.clone(),
+        };
+        for node in nodes {
+            self.refuse_used(&node.name)?;
+        }
+        let mut jobs = self.jobs();
+        jobs.retain(|_, job| !job.is_gone());
+        if jobs.contains_key(&id) {
+            return Err(Refusal::generic(format!("Job ID '{id}' already in use")));
+        }
+        if jobs.len() >= MAX_JOBS {
+            return Err(Refusal::generic(format!("there are {MAX_JOBS} jobs already")));
+        }
+        let outcome = Arc::default();
+        let observer = events::observer(control, &id, (kind, &options), Arc::clone(&outcome));
+        let job = Arc::new(Job {
+            kind,
+            nodes: nodes.iter().map(|node| node.name.clone()).collect(),
+            control: JobControl::new(&id, options, Arc::default(), observer),
+            outcome,
+        });
+        jobs.insert(id, Arc::clone(&job));
+        Ok(job)
+    }
+
+    /// Refuses to do anything to the node `name` that a job which is under way forbids.
+    pub(super) fn refuse_used(&self, name: &str) -> Result<(), Refusal> {
+        let uses = |job: &&Arc<Job>| !job.is_over() && job.nodes.iter().any(|node| node == name);
+        let Some(job) = self.jobs().values().find(uses).cloned() else { return Ok(()) };
+        let kind = job.kind.name();
+        let what = format!("Node '{name}' is busy: block device is in use by block job: {kind}");
+        Err(Refusal::generic(what))
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Job>> {
+        self.jobs().get(id).filter(|job| !job.is_gone()).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Job>> {
+        self.jobs().values().filter(|job| !job.is_gone()).cloned().collect()
+    }
+
+    /// Forgets those that were dismissed.
+    fn forget_gone(&self) {
+        self.jobs().retain(|_, job| !job.is_gone());
+    }
+
+    /// Cancels all, and waits until they have ended.
+    pub(super) fn end(&self) {
+        for job in self.all() {
+            // One that has ended cannot be cancelled.
+            let _cancelled = job.control.cancel();
+        }
+        for thread in std::mem::take(&mut *self.threads()) {
+            // One that has panicked has ended too.
+            let _ended = thread.join();
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        threads
+    }
+}
+
+impl Job {
+    /// Whether it has ended, and uses nothing any more.
+    fn is_over(&self) -> bool {
+        matches!(self.control.info().status, Status::Concluded | Status::Null)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.control.info().status == Status::Null
+    }
+
+    /// What is told at its end, besides what is told of every job.
+    fn set_outcome(&self, name: &'static str, value: Value) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, value));
+    }
+}
+
+/// Whether `id` can be the id of a job: a letter, then letters, digits and `-._`.
+fn is_id(id: &str) -> bool {
+    let mut characters = id.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && characters.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+}
