@@ -214,3 +214,45 @@ fn a_kill_of_a_mirror_leaves_the_disk() {
     super::ours(folder.path(), &commands).success();
     super::ours(folder.path(), &["check", "-r", "all", "copy.qbm"]).success();
 }
+
+/// 132: a disk moves to a plain file, which then has nothing of QBM about it.
+#[test]
+fn a_guest_moves_to_a_raw_disk() {
+    let mut scene = Scene::new(4);
+    let raw = scene.path().join("raw.img");
+    fs::File::create(&raw).unwrap().set_len(4 << 20).unwrap();
+    let file = json!({ "driver": "file", "filename": raw.to_str().unwrap() });
+    scene.execute("blockdev-add", &json!({ "driver": "raw", "node-name": "r", "file": file }));
+    let folder = scene.path().to_owned();
+    let guest = thread::spawn(move || guest(&folder));
+    scene.mirror(&json!({ "target": "r" }));
+    scene.event("BLOCK_JOB_READY");
+    scene.execute("job-complete", &json!({ "id": "j" }));
+    let ended = scene.event("BLOCK_JOB_COMPLETED");
+    assert!(ended["error"].is_null(), "{ended}");
+    scene.status("null");
+    assert_eq!(scene.execute("query-block-exports", &json!({}))[0]["node-name"], "r");
+    fs::write(scene.path().join("stop"), "").unwrap();
+    let writes = guest.join().unwrap();
+    let folder = scene.stop();
+    assert_written(&fs::read(folder.path().join("raw.img")).unwrap(), writes);
+}
+
+/// 139: a node goes when nobody uses it any more, and not before.
+#[test]
+fn a_node_is_removed_once_its_disk_has_moved() {
+    let mut scene = Scene::new(4);
+    scene.mirror(&json!({}));
+    scene.event("BLOCK_JOB_READY");
+    for name in ["vm", "copy"] {
+        let what = scene.refused("blockdev-del", &json!({ "node-name": name }));
+        assert_eq!(what, format!("Node {name} is in use"));
+    }
+    scene.execute("job-complete", &json!({ "id": "j" }));
+    scene.status("null");
+    let what = scene.refused("blockdev-del", &json!({ "node-name": "copy" }));
+    assert_eq!(what, "Node copy is in use");
+    scene.execute("blockdev-del", &json!({ "node-name": "vm" }));
+    qemu_io(scene.path(), DISK, &["read -P 1 0 1M", "write -P 2 0 64k"]);
+    scene.stop();
+}
