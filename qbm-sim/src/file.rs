@@ -81,6 +81,11 @@ impl Storage for SimFile {
         self.change(Kind::Write, Change::Write(range.start(), zeroes)).await
     }
 
+    async fn zeroes_fast(&self, unmap: Unmap) -> bool {
+        // As a file system that can punch holes.
+        unmap == Unmap::Allowed
+    }
+
     async fn discard(&self, range: ByteRange) -> io::Result<()> {
         // What is discarded may read as zeroes, or stay.
         let zeroes = self.disk.lock().rng.bool();

@@ -114,6 +114,20 @@ fn a_discard_leaves_zeroes_and_never_shows_what_is_behind_again() {
 }
 
 #[test]
+fn zeroes_are_fast_where_the_storage_can_and_no_cluster_has_to_be_allocated() {
+    let disk = with_base(5000);
+    run(&disk, 1, async {
+        over(&disk, "i", ("base", Format::Raw), None).await.unwrap();
+        let image = open(&disk, "i", Access::Write).await.unwrap();
+        write(&image, 0, &[1; 1024]).await;
+        let allocated = ByteRange::new(100, 900);
+        assert!(image.zeroes_fast(allocated, Unmap::Allowed).await);
+        assert!(!image.zeroes_fast(allocated, Unmap::Forbidden).await);
+        assert!(!image.zeroes_fast(ByteRange::new(1000, 100), Unmap::Allowed).await);
+    });
+}
+
+#[test]
 fn what_is_added_to_an_overlay_is_zeroes_where_what_is_behind_goes_on() {
     let disk = with_base(9000);
     run(&disk, 1, async {
