@@ -249,6 +249,35 @@ fn killed_beside_qemu_our_bitmap_is_right_and_theirs_is_not() {
 }
 
 #[test]
+fn a_raw_node_is_served_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::File::create(folder.join("d.raw")).unwrap().set_len(MIB).unwrap();
+    let node = "raw,node-name=z,file.driver=file,file.filename=d.raw";
+    let server = "addr.type=unix,addr.path=nbd.sock";
+    let options = ["--blockdev", node, "--nbd-server", server, "--export"];
+    let (daemon, mut monitor) =
+        start(folder, &[&options[..], &["nbd,id=z,node-name=z,writable=on"]].concat());
+    qemu_io(
+        folder,
+        &uri("z"),
+        &["write -P 7 64k 64k", "write -z 512k 4k", "discard 0 4k", "flush"],
+    );
+    let map = in_folder(folder, "nbdinfo", &["--map", "--json", &uri("z")]).success().json();
+    let data = map.as_array().unwrap().iter().find(|extent| extent["type"] == 0).unwrap();
+    assert_eq!((&data["offset"], &data["length"]), (&json!(64 << 10), &json!(64 << 10)), "{map}");
+    let add = json!({ "node": "z", "name": "x" });
+    let what = refusal(monitor.execute("block-dirty-bitmap-add", &add).unwrap_err()).1;
+    assert_eq!(what, "Node 'z' of driver 'raw' has no bitmaps");
+    let locked = in_folder(folder, "qemu-io", &["-f", "raw", "-c", "write 0 1", "d.raw"]);
+    assert!(locked.stderr.contains("lock"), "QEMU is kept out: {}", locked.stderr);
+    assert!(daemon.stop().0.success());
+    let mut expected = vec![0; 1 << 20];
+    expected[64 << 10..128 << 10].fill(7);
+    assert!(fs::read(folder.join("d.raw")).unwrap() == expected);
+}
+
+#[test]
 fn options_that_cannot_be_are_told_in_a_line_and_nothing_stays_open() {
     let folder = folder_with_image(MIB);
     let folder = folder.path();

@@ -1,37 +1,10 @@
 //! oVirt's imageio: the NBD client of a backup program, in Python, from the Python Package Index.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use iotests::{Served, folder_with_image, run, tool};
 
-use super::{GRANULE, MIB, in_folder, marked, qemu_io};
+use super::{GRANULE, MIB, in_folder, marked, python_package, qemu_io};
 
-/// What is installed, beside what the build has made.
 const PACKAGE: &str = "ovirt-imageio==2.5.1";
-
-/// The folder of the package, which is installed at the first call.
-///
-/// # Panics
-///
-/// If it is not there, and cannot be installed.
-fn package() -> PathBuf {
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = tmp.join(PACKAGE.replace("==", "-"));
-    if !folder.exists() {
-        let coming = tempfile::tempdir_in(tmp).unwrap();
-        let place = coming.path().to_str().unwrap();
-        let options = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", place, PACKAGE];
-        let installed = run(tool("python3").args(options));
-        assert!(
-            installed.status.success(),
-            "this test needs {PACKAGE} from the Python Package Index, and pip cannot install it: {}",
-            installed.stderr
-        );
-        fs::rename(coming.keep(), &folder).unwrap();
-    }
-    folder
-}
 
 /// Copies what it is told is dirty, as an incremental backup does, and tells what it was told.
 const SCRIPT: &str = r#"
@@ -61,7 +34,7 @@ print(json.dumps([dirty, zeroes]))
 
 #[test]
 fn imageio_backs_up_the_granules_that_were_written() {
-    let package = package();
+    let package = python_package(PACKAGE);
     let folder = folder_with_image(16 * MIB);
     let folder = folder.path();
     in_folder(folder, "cp", &["--sparse=always", "vm.raw", "backup.raw"]).success();

@@ -10,6 +10,7 @@ mod imageio;
 mod jobs;
 mod live;
 mod logs;
+mod monitors;
 mod persistence;
 mod places;
 mod qmp;
@@ -17,7 +18,7 @@ mod several;
 mod status;
 mod tls;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use iotests::{Finished, qbm, run, tool};
 
@@ -48,6 +49,30 @@ fn nbdsh(folder: &Path, uri: &str, script: &str) -> Finished {
     // With the system's Python, which has the module, not one that comes before it in the path.
     command.env("PATH", "/usr/bin:/bin");
     run(command.current_dir(folder).args(["-c", &script])).success()
+}
+
+/// The folder of a package from the Python Package Index, which is installed at the first call, beside what the
+/// build has made.
+///
+/// # Panics
+///
+/// If it is not there, and cannot be installed.
+fn python_package(package: &str) -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.join(package.replace("==", "-"));
+    if !folder.exists() {
+        let coming = tempfile::tempdir_in(tmp).unwrap();
+        let place = coming.path().to_str().unwrap();
+        let options = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", place, package];
+        let installed = run(tool("python3").args(options));
+        assert!(
+            installed.status.success(),
+            "this test needs {package} from the Python Package Index, and pip cannot install it: {}",
+            installed.stderr
+        );
+        std::fs::rename(coming.keep(), &folder).unwrap();
+    }
+    folder
 }
 
 /// The granules of 64 KiB that the bitmap `nightly` of `vm.qbm` marks.
