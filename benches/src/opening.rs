@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use futures_executor::block_on;
 use qbm_core::descriptor::Durability;
 use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
-use qbm_core::{Access, Granularity, Host, Image};
+use qbm_core::{Access, ByteRange, Granularity, Host, Image, Unmap};
 use qbm_io_std::{GatePolicy, StdDirectory, StdHost};
 
 use crate::Row;
@@ -42,14 +42,8 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
         disabled: false,
     };
     block_on(image.transaction(&[add]))?;
+    block_on(image.write_zeroes(ByteRange::new(0, SIZE), Unmap::Allowed))?;
     block_on(image.close())?;
-    // A bitmap is a plain file: all ones, but for the tail bit of the granule that there is not.
-    let names = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_bits = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "bits");
-    let path = names.into_iter().find(is_bits).context("no bitmap file")?;
-    let mut bits = vec![0xff; usize::try_from(GRANULES.div_ceil(8))?];
-    *bits.last_mut().context("it has bits")? = 0xff >> (8 - GRANULES % 8);
-    std::fs::write(path, bits)?;
     Ok(())
 }
 
