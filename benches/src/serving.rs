@@ -79,6 +79,32 @@ impl Served {
     }
 }
 
+impl Served {
+    /// How long `fio` takes for 32 Ki requests of 4 KiB, 32 in flight, over so many connections.
+    fn run_over(&self, connections: u32, verb: &str) -> anyhow::Result<Duration> {
+        let mut command = Command::new("fio");
+        command.args(["--name=bench", "--ioengine=nbd", "--bs=4k", "--output-format=json"]);
+        command.args([
+            "--group_reporting",
+            &format!("--uri={}", self.uri),
+            &format!("--rw={verb}"),
+        ]);
+        command.args(["--buffer_pattern=0x07", &format!("--size={SIZE}")]);
+        let each = |all: u64| all / u64::from(connections);
+        command.arg(format!("--numjobs={connections}")).arg(format!("--iodepth={}", each(32)));
+        let output =
+            command.arg(format!("--io_size={}", each(128 << 20))).output().context("fio")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout)?;
+        // The engine says first that it is connected.
+        let begin = said.find('{').context("no JSON in its output")?;
+        let told: serde_json::Value = serde_json::from_str(&said[begin..])?;
+        let way = verb.trim_start_matches("rand");
+        let milliseconds = told["jobs"][0][way]["runtime"].as_u64().context("no time")?;
+        Ok(Duration::from_millis(milliseconds))
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         // A server that has ended already was noticed by its client.
@@ -181,6 +207,16 @@ pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
         for rival in [(&kit, "nbdkit", "1"), (&daemon, "qemu-storage-daemon", "0.5")] {
             rows.push(row((&server, "tmpfs"), rival, load)?);
         }
+    }
+    for verb in ["randread", "randwrite"] {
+        let comparison = compare(5, || server.run_over(4, verb), || server.run_over(1, verb))?;
+        rows.push(Row {
+            what: format!("serving 4 KiB {verb} to 4 connections, 8 in flight each, tmpfs"),
+            ours: comparison.ours.to_string(),
+            rival: format!("1 connection, 32 in flight: {}", comparison.theirs),
+            figure: format!("{:.2} times", comparison.ratio),
+            goal: "0.67",
+        });
     }
     check_disk(&disk)?;
     drop(server);
