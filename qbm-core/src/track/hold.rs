@@ -3,20 +3,18 @@
 //! A hold is a duty like any other: a switch of the gate puts it in force, and when that is over no
 //! write is under way. Reads go on.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 
 use super::wait::WaitList;
 
 /// What writes wait for. See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Hold {
-    state: AtomicU64,
+    ended: AtomicBool,
+    /// Whether the disk has moved. Set before it ends, or never.
+    moved: AtomicBool,
     changed: WaitList,
 }
-
-const HELD: u64 = 0;
-const RELEASED: u64 = 1;
-const MOVED: u64 = 2;
 
 /// How a hold ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,28 +28,21 @@ pub(crate) enum Released {
 impl Hold {
     /// Whether a write need not wait.
     pub(crate) fn is_released(&self) -> bool {
-        self.state.load(Ordering::Acquire) == RELEASED
+        self.ended.load(Ordering::Acquire) && !self.moved.load(Ordering::Acquire)
     }
 
     /// Waits for its end.
     pub(crate) async fn released(&self) -> Released {
-        self.changed
-            .until(|| match self.state.load(Ordering::Acquire) {
-                HELD => None,
-                MOVED => Some(Released::Elsewhere),
-                _ => Some(Released::Here),
-            })
-            .await
+        self.changed.until(|| self.ended.load(Ordering::Acquire).then_some(())).await;
+        if self.moved.load(Ordering::Acquire) { Released::Elsewhere } else { Released::Here }
     }
 
     /// Ends it, unless it has ended.
     pub(crate) fn release(&self, how: Released) {
-        let state = match how {
-            Released::Here => RELEASED,
-            Released::Elsewhere => MOVED,
-        };
-        let _ended_before =
-            self.state.compare_exchange(HELD, state, Ordering::AcqRel, Ordering::Acquire);
+        if how == Released::Elsewhere {
+            self.moved.store(true, Ordering::Release);
+        }
+        self.ended.store(true, Ordering::Release);
         self.changed.wake_all();
     }
 }
