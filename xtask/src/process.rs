@@ -1,5 +1,6 @@
 //! Programs that a chore runs: shown before they run, and an error if they fail.
 
+use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,10 +18,18 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// `cargo` with these arguments.
+/// `cargo` with these arguments, as if the user had called it.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut cargo = command("cargo");
     cargo.args(arguments);
+    // What cargo tells the program that it runs. Build scripts that look at it would run again whenever it
+    // is another program, and all that depends on them would be built again.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 
