@@ -154,6 +154,8 @@ fn commands() -> Vec<(&'static str, Value)> {
     let raw = |file: Value| json!({ "driver": "raw", "file": file, "node-name": "z" });
     let export = |id: &str| json!({ "type": "nbd", "id": id, "node-name": "z" });
     let unix = json!({ "type": "unix", "data": { "path": "nbd.sock" } });
+    let grouped = |actions: Value| json!({ "actions": actions, "properties": { "completion-mode": "grouped" } });
+    let add = action("block-dirty-bitmap-add", &json!({ "node": "f", "name": "x" }));
     vec![
         ("blockdev-add", json!({ "driver": "file", "filename": "none", "node-name": "x" })),
         ("blockdev-add", json!({ "driver": "file", "filename": "d.raw" })),
@@ -172,6 +174,9 @@ fn commands() -> Vec<(&'static str, Value)> {
         ("query-block", json!({})),
         ("block_resize", json!({ "size": 5 })),
         ("block_resize", json!({ "node-name": "z", "size": -1 })),
+        ("transaction", grouped(json!([add]))),
+        ("transaction", grouped(json!([action("abort", &json!({}))]))),
+        ("transaction", grouped(json!([]))),
         ("nbd-server-stop", json!({})),
         ("block-export-add", export("e")),
         ("nbd-server-start", json!({ "addr": unix })),

@@ -82,7 +82,7 @@ struct Properties {
     completion: Completion,
 }
 
-/// When jobs of a transaction count as done; none can be in one here.
+/// Whether the jobs of a transaction succeed together; none can be in one here.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Completion {
@@ -144,8 +144,27 @@ pub(super) fn digest(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
 
 pub(super) fn transaction(control: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     let Transaction { actions, properties } = call.arguments()?;
-    let Properties { completion: Completion::Individual | Completion::Grouped } = properties;
+    if let (Completion::Grouped, Some(first)) = (properties.completion, actions.first()) {
+        let what = "does not support transaction property completion-mode = grouped";
+        return Err(Refusal::generic(format!("Action '{}' {what}", first.name())));
+    }
     run(control, actions)
+}
+
+impl Action {
+    /// What its `type` is.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::BlockDirtyBitmapAdd(_) => "block-dirty-bitmap-add",
+            Self::BlockDirtyBitmapClear(_) => "block-dirty-bitmap-clear",
+            Self::BlockDirtyBitmapDisable(_) => "block-dirty-bitmap-disable",
+            Self::BlockDirtyBitmapEnable(_) => "block-dirty-bitmap-enable",
+            Self::BlockDirtyBitmapMerge(_) => "block-dirty-bitmap-merge",
+            Self::BlockDirtyBitmapRemove(_) => "block-dirty-bitmap-remove",
+            Self::BlockDirtyBitmapSetPersistent(_) => "block-dirty-bitmap-set-persistent",
+            Self::Abort(_) => "abort",
+        }
+    }
 }
 
 /// Does all of `actions`, or none of them.
