@@ -27,7 +27,7 @@ impl<D: Directory> Disk for Image<D> {
     }
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
-        refuse_slow(self, range, unmap, pace)?;
+        refuse_slow(pace, || block_on(self.zeroes_fast(range, unmap)))?;
         block_on(Image::write_zeroes(self, range, unmap)).map_err(|error| fault(&error))
     }
 
@@ -53,13 +53,8 @@ impl<D: Directory> Disk for Image<D> {
 
 /// Refuses zeroes that could not be made at `pace`, before anything is marked: what is refused has
 /// changed nothing.
-pub(crate) fn refuse_slow<D: Directory>(
-    image: &Image<D>,
-    range: ByteRange,
-    unmap: Unmap,
-    pace: Pace,
-) -> Result<(), Fault> {
-    if pace == Pace::Fast && !block_on(image.zeroes_fast(range, unmap)) {
+pub(crate) fn refuse_slow(pace: Pace, are_fast: impl FnOnce() -> bool) -> Result<(), Fault> {
+    if pace == Pace::Fast && !are_fast() {
         let what = "zeroes would have to be written";
         return Err(Fault::of_client(ErrorCode::NotSupported, what));
     }
@@ -83,7 +78,7 @@ pub(crate) fn extents(
     }
 }
 
-fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
+pub(crate) fn allocation_flags(extent: &qbm_core::image::Extent) -> u32 {
     if extent.data { 0 } else { allocation_flag::HOLE | allocation_flag::ZERO }
 }
 
@@ -102,7 +97,7 @@ fn marked(extents: &[MarkedExtent]) -> Vec<Extent> {
 
 /// The first stretches of `range`, those joined that `flags` does not tell apart. `status` is asked
 /// at most `most` times.
-fn stretches(
+pub(crate) fn stretches(
     status: impl Fn(ByteRange) -> qbm_core::Result<qbm_core::image::Extent>,
     range: ByteRange,
     most: usize,

@@ -111,7 +111,7 @@ impl<P: Placed> Disk for MovingDisk<P> {
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
         if let Place::Image(image) = self.at.load().place() {
-            refuse_slow(image, range, unmap, pace)?;
+            refuse_slow(pace, || block_on(image.zeroes_fast(range, unmap)))?;
         }
         self.change(
             None,

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use futures_executor::block_on;
-use qbm_core::{Buffer, ByteRange, Error, Persist, Storage, Unmap};
+use qbm_core::{Buffer, ByteRange, Error, Persist, Storage, Unmap, image};
 
 use crate::disk::{Context, Disk, Extent, Fault, Pace};
-use crate::image::fault;
-use crate::protocol::{ErrorCode, allocation_flag};
+use crate::image::{allocation_flags, fault, refuse_slow, stretches};
+use crate::protocol::ErrorCode;
 
 /// The bytes of a storage.
 #[derive(Debug)]
@@ -37,8 +37,20 @@ impl<S: Storage> StorageDisk<S> {
         &self.storage
     }
 
+    /// What the first bytes of `range` are, in the terms of an image that has nothing behind it.
+    async fn status(&self, range: ByteRange) -> qbm_core::Result<image::Extent> {
+        let status = self.storage.block_status(range).await.map_err(self.failed("map"))?;
+        let length = status.length.clamp(1, range.length());
+        let (start, depth, data) = (range.start(), 0, status.data);
+        Ok(image::Extent { start, length, depth, present: true, data })
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |error| Error::Io { file: self.name.clone(), action, error }
+    }
+
     fn done<T>(&self, action: &'static str, done: io::Result<T>) -> Result<T, Fault> {
-        done.map_err(|error| fault(&Error::Io { file: self.name.clone(), action, error }))
+        done.map_err(self.failed(action)).map_err(|error| fault(&error))
     }
 }
 
@@ -60,10 +72,7 @@ impl<S: Storage + 'static> Disk for StorageDisk<S> {
     }
 
     fn write_zeroes(&self, range: ByteRange, unmap: Unmap, pace: Pace) -> Result<(), Fault> {
-        if pace == Pace::Fast && !block_on(self.storage.zeroes_fast(unmap)) {
-            let what = "zeroes would have to be written";
-            return Err(Fault::of_client(ErrorCode::NotSupported, what));
-        }
+        refuse_slow(pace, || block_on(self.storage.zeroes_fast(unmap)))?;
         self.done("write zeroes to", block_on(self.storage.write_zeroes(range, unmap)))
     }
 
@@ -92,17 +101,8 @@ impl<S: Storage + 'static> Disk for StorageDisk<S> {
     ) -> Result<Vec<Extent>, Fault> {
         match context {
             Context::Allocation => {
-                let mut extents: Vec<Extent> = Vec::new();
-                let mut offset = range.start();
-                while offset < range.end() && extents.len() < most {
-                    let rest = ByteRange::new(offset, range.end() - offset);
-                    let status = self.done("map", block_on(self.storage.block_status(rest)))?;
-                    let length = status.length.clamp(1, rest.length());
-                    let hole = allocation_flag::HOLE | allocation_flag::ZERO;
-                    extents.push(Extent { length, flags: if status.data { 0 } else { hole } });
-                    offset += length;
-                }
-                Ok(extents)
+                let status = |range| block_on(self.status(range));
+                stretches(status, range, most, allocation_flags)
             }
             Context::AllocationDepth => Ok(vec![Extent { length: range.length(), flags: 1 }]),
             Context::DirtyBitmap(_) => {

@@ -299,7 +299,7 @@ fn quit(_: &Arc<Control>, call: Call) -> Result<Value, Refusal> {
     told.map(|()| json!({})).map_err(|error| Refusal::generic(error.to_string()))
 }
 
-/// Whether `name` can be that of a node or an export: a letter, and then letters, digits, `-`, `.` and `_`.
+/// Whether `name` can be that of a node, an export or a job: a letter, and then letters, digits, `-`, `.` and `_`.
 fn is_well_formed(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())

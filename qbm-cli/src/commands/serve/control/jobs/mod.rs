@@ -26,7 +26,7 @@ pub(super) use self::verbs::{
     cancel, cancel_block_job, complete, complete_block_job, dismiss, finalize, pause,
     pause_block_job, resume, resume_block_job, set_speed,
 };
-use super::{Control, Node};
+use super::{Control, Node, is_well_formed};
 
 /// The most jobs at a time, those that wait to be dismissed included.
 const MAX_JOBS: usize = 16;
@@ -101,7 +101,7 @@ impl Jobs {
     fn add(&self, control: &Arc<Control>, new: New<'_>) -> Result<Arc<Job>, Refusal> {
         let New { id, kind, options, nodes } = new;
         let id = match id {
-            Some(id) if !is_id(&id) => {
+            Some(id) if !is_well_formed(&id) => {
                 return Err(Refusal::generic(format!("Invalid job ID '{id}'")));
             }
             Some(id) => id,
@@ -189,11 +189,4 @@ impl Job {
     fn set_outcome(&self, name: &'static str, value: Value) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, value));
     }
-}
-
-/// Whether `id` can be the id of a job: a letter, then letters, digits and `-._`.
-fn is_id(id: &str) -> bool {
-    let mut characters = id.chars();
-    characters.next().is_some_and(|first| first.is_ascii_alphabetic())
-        && characters.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
