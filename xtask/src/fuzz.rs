@@ -61,8 +61,10 @@ struct Limit {
 ///
 /// # Errors
 ///
-/// If a target finds something, or all together run less than [`SMOKE_EXECUTIONS`] times.
+/// If a target finds something, all together run less than [`SMOKE_EXECUTIONS`] times, or the lock
+/// file lags behind the manifests.
 pub(crate) fn smoke(seed: u32) -> Result<()> {
+    check_lock()?;
     let targets = all_targets()?;
     let count = u32::try_from(targets.len()).context("there are few targets")?;
     let seconds = (SMOKE_SECONDS / count.max(1)).max(1);
@@ -119,6 +121,14 @@ fn fuzz_all(targets: &[String], limit: Limit) -> Result<Vec<(String, u64)>> {
         }
     });
     done.into_inner()?.into_iter().collect()
+}
+
+/// Checks that the targets' lock file, which is not the workspace's, is up to date as committed.
+fn check_lock() -> Result<()> {
+    let mut metadata = cargo(["metadata", "--locked", "--format-version", "1"]);
+    output_of(metadata.args(["--manifest-path", "fuzz/Cargo.toml"]))
+        .context("fuzz/Cargo.lock lags behind: commit what `cargo fuzz build` makes of it")?;
+    Ok(())
 }
 
 fn all_targets() -> Result<Vec<String>> {
