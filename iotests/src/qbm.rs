@@ -11,8 +11,8 @@ use crate::program::{run, tool};
 
 /// The program `qbm`, to be given arguments and [run](run()).
 ///
-/// The first call in a process builds it, in the profile that the caller itself was built in: the
-/// tests of one crate cannot ask cargo for the program of another.
+/// The first call in a process builds it, in the profile and the target folder that the caller itself was
+/// built in: the tests of one crate cannot ask cargo for the program of another.
 ///
 /// # Panics
 ///
@@ -37,15 +37,9 @@ fn build() -> PathBuf {
     }
     // The whole workspace, and that a test is among what is built, decides on the features of dependencies: like
     // this what `cargo test --workspace` has built already is not built once more.
-    cargo.args([
-        "--workspace",
-        "--bin",
-        "qbm",
-        "--test",
-        "descriptor_memory",
-        "--profile",
-        &profile(),
-    ]);
+    cargo.args(["--workspace", "--bin", "qbm", "--test", "descriptor_memory"]);
+    let (target, profile) = place();
+    cargo.args(["--profile", &profile]).arg("--target-dir").arg(target);
     let messages = run(&mut cargo).success().stdout;
     let executable = messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
@@ -55,18 +49,21 @@ fn build() -> PathBuf {
     executable.expect("cargo says where it put the program")
 }
 
-/// The profile that this process was built in, by the folder it lies in: `PROFILE/deps/NAME` for a
-/// test, `PROFILE/NAME` for a program.
-fn profile() -> String {
+/// The target folder and the profile that this process was built in, by where it lies: at
+/// `TARGET/PROFILE/deps/NAME` a test, at `TARGET/PROFILE/NAME` a program.
+fn place() -> (PathBuf, String) {
     let own = env::current_exe().expect("a process knows its program");
-    let mut folders = own.ancestors().skip(1).filter_map(Path::file_name);
-    let folder = folders.find(|name| *name != "deps");
-    match folder.and_then(|name| name.to_str()) {
+    let mut folders = own.ancestors().skip(1).filter(|folder| !folder.ends_with("deps"));
+    let (Some(folder), Some(target)) = (folders.next(), folders.next()) else {
+        panic!("{} is not in a target folder", own.display());
+    };
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
         // The folder of the profiles `dev` and `test`; the latter's dependencies are built.
-        Some("debug") => "test".to_owned(),
-        Some(name) => name.to_owned(),
-        None => panic!("{} is not in a target folder", own.display()),
-    }
+        Some("debug") => "test",
+        Some(name) => name,
+        None => panic!("{} is in no profile's folder", own.display()),
+    };
+    (target.to_owned(), profile.to_owned())
 }
 
 #[cfg(test)]
