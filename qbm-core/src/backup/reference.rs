@@ -12,7 +12,7 @@ use super::run::{find, settle_earlier};
 use crate::bits::Bits;
 use crate::chain::{Layer, Stretch};
 use crate::image::{Extent, OpenOptions};
-use crate::sync::{CountedArc, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, CountedArc, Mutex, MutexGuard, Ordering};
 use crate::{Access, Buffer, ByteRange, Directory, Error, Granularity, Host, Id, Image, Result};
 
 /// Bytes that are read and compared at a time, unless a block is longer: as many as stay in the
@@ -28,9 +28,16 @@ pub struct Reference<T: Directory> {
     digests: Vec<Digests<T::File>>,
     granularity: Granularity,
     block: Granularity,
-    /// Where a disk that is compared had data when it was last asked. A hole that has come there
-    /// since is read as zeroes.
+    map: Map,
+}
+
+/// What is known of where a disk that is compared has data.
+#[derive(Debug)]
+struct Map {
+    /// Where it had when it was last asked. A hole that has come there since is read as zeroes.
     data: Mutex<ByteRange>,
+    /// Whether a thread is asking.
+    asked: AtomicBool,
 }
 
 /// What a point held of a block.
@@ -69,6 +76,12 @@ pub async fn reference<D: Directory, T: Directory + Clone>(
     Reference::open(target, entry.clone(), bitmap.granularity, host).await
 }
 
+impl Map {
+    fn data(&self) -> MutexGuard<'_, ByteRange> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<T: Directory + Clone> Reference<T> {
     async fn open(
         target: &T,
@@ -84,8 +97,8 @@ impl<T: Directory + Clone> Reference<T> {
         for layer in image.chain().layers() {
             digests.push(digests_of(target, layer, block).await?);
         }
-        let data = Mutex::new(ByteRange::new(0, 0));
-        Ok(Self { entry, image, digests, granularity, block, data })
+        let map = Map { data: Mutex::new(ByteRange::new(0, 0)), asked: AtomicBool::new(false) };
+        Ok(Self { entry, image, digests, granularity, block, map })
     }
 }
 
@@ -180,26 +193,28 @@ impl<T: Directory> Reference<T> {
     /// The length of the first extent of `range` in `image`, and whether it has data.
     ///
     /// To find the end of an extent costs some file systems a look at each page of it: each extent is
-    /// asked for once, and as far as it goes, and not once for each range.
+    /// asked for once, and as far as it goes, and not once for each range. Whoever comes while it is
+    /// asked for reads meanwhile.
     async fn extent<D: Directory>(
         &self,
         image: &Image<D>,
         range: ByteRange,
     ) -> Result<(u64, bool)> {
-        let (known, start) = (*self.data(), range.start());
+        let (known, start) = (*self.map.data(), range.start());
         if known.start() <= start && start < known.end() {
             return Ok((range.clip(known.end()).length(), true));
         }
+        if self.map.asked.swap(true, Ordering::Relaxed) {
+            return Ok((range.length(), true));
+        }
         let rest = ByteRange::new(start, image.size().max(range.end()) - start);
-        let Extent { length, data, .. } = image.block_status(rest).await?;
+        let status = image.block_status(rest).await;
+        self.map.asked.store(false, Ordering::Relaxed);
+        let Extent { length, data, .. } = status?;
         if data {
-            *self.data() = ByteRange::new(start, length);
+            *self.map.data() = ByteRange::new(start, length);
         }
         Ok((length.min(range.length()), data))
-    }
-
-    fn data(&self) -> MutexGuard<'_, ByteRange> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first part of `range` at or after `offset` that is to be looked at.
