@@ -140,6 +140,18 @@ mutants! {
         PointUndrained,
         /// A disk that is to shrink has its old size for writes until those under way are over.
         SizeAfterDrain,
+        /// A job does not wait for the writes that have told only the watch before.
+        RoundUndrained,
+        /// A watch is over before the next one is in force.
+        OverEarly,
+        /// A watch is told of a write once its data is on the disk.
+        ToldLate,
+        /// A job is woken before its watch is told.
+        WokenEarly,
+        /// A write keeps its ticket while it waits for a job to copy it.
+        FollowHeld,
+        /// A hold has ended before it says that the disk has moved.
+        MovedLate,
     }
 }
 

@@ -49,6 +49,12 @@ impl<D: Directory> Image<D> {
         let buffer = if self.is_allocated(range) {
             let followers = ticket.duties().followers();
             let written = self.data().write_at(offset, buffer, Persist::Later).await;
+            if mutants::planted(Mutant::ToldLate) {
+                ticket.duties().tell(range);
+            }
+            if mutants::planted(Mutant::FollowHeld) {
+                follow(followers.clone()).await;
+            }
             ticket.leave();
             follow(followers).await;
             written.map_err(Error::io(self.chain.data_name(), "write"))?
@@ -172,7 +178,9 @@ impl<D: Directory> Image<D> {
         for shield in &duties.shields {
             shield.keep(range, &self.chain).await;
         }
-        duties.watches.iter().for_each(|watch| watch.tell(range));
+        if mutants::without(Mutant::ToldLate) {
+            duties.tell(range);
+        }
         // All at once: several bitmaps cost the slowest, not the sum.
         let missing = duties.recording.iter().filter(|segment| !segment.has_marks(range));
         try_join_all(missing.map(|segment| self.mark_durably(segment, range))).await?;

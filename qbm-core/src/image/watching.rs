@@ -7,6 +7,7 @@ use super::Image;
 use super::bitmaps::Control;
 use super::switch::recording_now;
 use crate::job::Group;
+use crate::mutants::{self, Mutant};
 use crate::track::hold::{Hold, Released};
 use crate::track::watch::{Lead, Watch};
 use crate::{Directory, Granularity};
@@ -50,6 +51,9 @@ impl<D: Directory> Image<D> {
     async fn switch_duties(&self, control: &mut Control<D::File>) {
         control.forget_ended();
         let duties = control.duties(recording_now(control));
+        if mutants::planted(Mutant::RoundUndrained) {
+            return self.gate.replace(duties);
+        }
         self.gate.switch(duties, self.data()).await;
     }
 }
@@ -84,6 +88,9 @@ impl<D: Directory> Watching<'_, D> {
         control.watches.retain(|watch| !Arc::ptr_eq(watch, &old.0));
         control.watches.push(Arc::clone(&self.current));
         control.holds.extend(hold);
+        if mutants::planted(Mutant::OverEarly) {
+            old.0.end();
+        }
         self.image.switch_duties(&mut control).await;
         old
     }

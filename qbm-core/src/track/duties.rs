@@ -41,6 +41,11 @@ impl<F: Storage> Duties<F> {
 }
 
 impl<F> Duties<F> {
+    /// Tells of a write to `range`.
+    pub(crate) fn tell(&self, range: ByteRange) {
+        self.watches.iter().for_each(|watch| watch.tell(range));
+    }
+
     /// Those who have to have copied the write before it returns.
     pub(crate) fn followers(&self) -> Vec<Arc<Watch>> {
         self.watches.iter().filter(|watch| watch.is_blocking()).cloned().collect()

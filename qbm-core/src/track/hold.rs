@@ -3,9 +3,9 @@
 //! A hold is a duty like any other: a switch of the gate puts it in force, and when that is over no
 //! write is under way. Reads go on.
 
-use crate::sync::{AtomicBool, Ordering};
-
 use super::wait::WaitList;
+use crate::mutants::{self, Mutant};
+use crate::sync::{AtomicBool, Ordering};
 
 /// What writes wait for. See the [module](self).
 #[derive(Debug, Default)]
@@ -39,6 +39,9 @@ impl Hold {
 
     /// Ends it, unless it has ended.
     pub(crate) fn release(&self, how: Released) {
+        if mutants::planted(Mutant::MovedLate) {
+            self.ended.store(true, Ordering::Release);
+        }
         if how == Released::Elsewhere {
             self.moved.store(true, Ordering::Release);
         }

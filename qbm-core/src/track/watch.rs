@@ -6,12 +6,13 @@
 //!
 //! # Invariants
 //!
-//! * A write has told every watch that its ticket names before its data is submitted.
+//! * A write has told every watch that its ticket names before its data is submitted: it may be dropped then.
 
 use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::job::Group;
+use crate::mutants::{self, Mutant};
 use crate::sync::{AtomicBool, Ordering};
 use crate::{ByteRange, Granularity};
 
@@ -69,8 +70,11 @@ impl Watch {
     /// A write to `range` is about to be submitted.
     pub(crate) fn tell(&self, range: ByteRange) {
         if !self.knows(range) {
+            if mutants::planted(Mutant::WokenEarly) {
+                self.lead.group.changed().wake_all();
+            }
             self.written.set(self.granularity.granules_touched(range));
-            if self.lead.is_blocking() {
+            if self.lead.is_blocking() && mutants::without(Mutant::WokenEarly) {
                 self.lead.group.changed().wake_all();
             }
         }
