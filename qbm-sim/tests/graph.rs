@@ -1,5 +1,5 @@
-//! Commit, rebase and stream, cut at every step: the disk stays what it is, no mark of the base is
-//! lost, and what was cut short can be done again.
+//! Commit, rebase, stream and a copy over another image, cut at every step: the disk stays what it is,
+//! no mark of the base is lost, and what was cut short can be done again.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;
@@ -8,14 +8,25 @@ use std::sync::Arc;
 use fastrand::Rng;
 use qbm_core::descriptor::{Durability, Format, ImageRef};
 use qbm_core::graph::{self, CommitOptions, Onto};
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, OverlayOptions};
-use qbm_core::{Access, Buffer, Disk as Operand, Granularity, Host, Image, Persist, Result};
-use qbm_sim::{Disk, Executor, Grain, Harms, Loss, Medium, SimDirectory, SimHost, Step, run};
+use qbm_core::image::{
+    self, BitmapAction, Contents, CreateOptions, OpenOptions, Over, OverlayOptions,
+};
+use qbm_core::{
+    Access, Buffer, Directory, Disk as Operand, Granularity, Host, Image, Persist, Result, Storage,
+};
+use qbm_sim::{
+    Disk, Executor, Grain, Harms, Loss, Medium, SimDirectory, SimFile, SimHost, Step, run,
+};
 
 const BASE: u64 = 6 * 512;
 const TOP: u64 = 8 * 512 - 100;
 const CLUSTER: u64 = 1024;
 const CHAIN: [&str; 3] = ["base.qbm", "mid.qbm", "top.qbm"];
+/// A raw disk that has nothing to do with the chain, and is like it in its first cluster only.
+const OTHER: &str = "other.raw";
+/// A copy of the disk over a part of the chain or over the other one, and its data image.
+const COPY: &str = "copy.qbm";
+const COPY_DATA: &str = "copy.raw";
 
 /// What is done to the chain base, mid, top.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +36,8 @@ enum Deed {
     CommitWithBitmaps,
     Rebase,
     Stream,
+    CopyOverBase,
+    CopyOverOther,
 }
 
 fn host(seed: u64) -> Arc<dyn Host> {
@@ -71,7 +84,12 @@ fn chain() -> Medium {
         top.transaction(&[add("t")]).await.unwrap();
         write(&top, 100, 50, 3).await;
         write(&top, TOP - 300, 300, 4).await;
+        let mut other = contents(&top).await;
         top.close().await.unwrap();
+        other[1024..].fill(9);
+        let file = directory.create(OTHER).await.unwrap();
+        file.write_at(0, Buffer::from_slice(&other), Persist::Now).await.unwrap();
+        directory.sync().await.unwrap();
     });
     disk.snapshot()
 }
@@ -102,6 +120,17 @@ async fn perform(disk: &Disk, deed: Deed, seed: u64) -> Result<()> {
             let nothing: Option<Onto<'_, SimDirectory>> = None;
             return graph::rebase(top, nothing, quiet).await.map(drop);
         }
+        Deed::CopyOverBase => {
+            let base = open(disk, CHAIN[0], Access::Read, seed).await?;
+            let backing = ImageRef { file: CHAIN[0].to_owned(), format: Format::Qbm };
+            return copy_over(disk, (Operand::Image(&base), backing), &[0, 1, 3], seed).await;
+        }
+        Deed::CopyOverOther => {
+            let file = SimDirectory::new(disk).open(OTHER, Access::Read).await.unwrap();
+            let other = Operand::File { name: OTHER, file: &file, size: TOP };
+            let backing = ImageRef { file: OTHER.to_owned(), format: Format::Raw };
+            return copy_over(disk, (other, backing), &[1, 2, 3], seed).await;
+        }
     };
     let base = open(disk, CHAIN[2 - depth], Access::Write, seed).await?;
     let options = OpenOptions { holds_behind: true, ..OpenOptions::new(Access::Write) };
@@ -112,6 +141,37 @@ async fn perform(disk: &Disk, deed: Deed, seed: u64) -> Result<()> {
     graph::commit(&top, Operand::Image(&base), &options, quiet).await?;
     top.close().await?;
     base.close().await
+}
+
+/// Makes the copy over `over`, from which its clusters `expected` differ. One that is there is left alone.
+async fn copy_over(
+    disk: &Disk,
+    (over, backing): (Operand<'_, SimDirectory>, ImageRef),
+    expected: &[u64],
+    seed: u64,
+) -> Result<()> {
+    let directory = SimDirectory::new(disk);
+    if directory.open(COPY, Access::Read).await.is_ok() {
+        return Ok(());
+    }
+    // What one that was cut short has left.
+    let _removed = directory.remove(COPY_DATA).await;
+    let top = open(disk, CHAIN[2], Access::Read, seed + 1).await?;
+    let data = directory.create(COPY_DATA).await.unwrap();
+    data.set_len(TOP).await.unwrap();
+    let sink: Operand<'_, SimDirectory> = Operand::File { name: COPY_DATA, file: &data, size: TOP };
+    let cluster = Granularity::from_bytes(CLUSTER).unwrap();
+    let (source, sink) = (Operand::Image(&top), (sink, cluster));
+    let own = graph::copy_over(source, over, sink, &mut |_| ()).await?;
+    assert_eq!(own.areas().flatten().collect::<Vec<_>>(), expected, "what differs, and no more");
+    let contents: Contents<SimFile> = Contents {
+        file: COPY_DATA.to_owned(),
+        data,
+        over: Some(Over { backing, cluster, own }),
+        bitmaps: Vec::new(),
+        durability: Durability::Exact,
+    };
+    image::create_around(&directory, COPY, contents, &*host(seed + 2)).await
 }
 
 /// Recovers what a crash left, and checks the disk and the marks of the base; then does `deed` again.
@@ -140,6 +200,10 @@ async fn assert_intact(disk: &Disk, expected: &[u8], seed: u64) {
     assert!(contents(&top).await == expected, "the disk is another");
     let marks = top.bitmap_bits("t").await.unwrap();
     assert_eq!(marks.areas().collect::<Vec<_>>(), [0..1, 7..8], "nothing of it has changed");
+    if SimDirectory::new(disk).open(COPY, Access::Read).await.is_ok() {
+        let copy = open(disk, COPY, Access::Read, seed + 2).await.unwrap();
+        assert!(contents(&copy).await == expected, "a copy is there, and is another disk");
+    }
     let base = open(disk, CHAIN[0], Access::Read, seed + 1).await.unwrap();
     let (now, marks) = (contents(&base).await, base.bitmap_bits("b").await.unwrap());
     let mut before = vec![0; now.len()];
@@ -226,4 +290,14 @@ fn a_rebase_that_is_cut_leaves_the_disk() {
 #[test]
 fn so_does_a_stream() {
     cut_everywhere(Deed::Stream);
+}
+
+#[test]
+fn so_does_a_copy_over_what_is_behind() {
+    cut_everywhere(Deed::CopyOverBase);
+}
+
+#[test]
+fn so_does_a_copy_over_another_disk() {
+    cut_everywhere(Deed::CopyOverOther);
 }
