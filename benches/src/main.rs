@@ -56,7 +56,9 @@ fn main() -> anyhow::Result<ExitCode> {
         rows.extend(opening::rows(disk.path())?);
     }
     if wanted("serving") {
-        rows.extend(serving::rows(memory.path())?);
+        for (place, folder) in places {
+            rows.extend(serving::rows(place, folder)?);
+        }
     }
     if wanted("aio") {
         rows.extend(aio::rows("disk", disk.path())?);

@@ -26,11 +26,13 @@ struct Load {
     writes: bool,
 }
 
-const LOADS: [Load; 8] = [
+const LOADS: [Load; 10] = [
     Load { what: "4 KiB reads", count: 4000, depth: 1, length: 4096, writes: false },
     Load { what: "4 KiB writes", count: 4000, depth: 1, length: 4096, writes: true },
     Load { what: "4 KiB reads", count: 20_000, depth: 32, length: 4096, writes: false },
     Load { what: "4 KiB writes", count: 20_000, depth: 32, length: 4096, writes: true },
+    Load { what: "64 KiB reads", count: 4000, depth: 1, length: 64 << 10, writes: false },
+    Load { what: "64 KiB writes", count: 4000, depth: 1, length: 64 << 10, writes: true },
     Load { what: "64 KiB reads", count: 4000, depth: 8, length: 64 << 10, writes: false },
     Load { what: "64 KiB writes", count: 4000, depth: 8, length: 64 << 10, writes: true },
     Load { what: "1 MiB reads", count: 300, depth: 1, length: 1 << 20, writes: false },
@@ -46,6 +48,10 @@ struct Served {
 impl Served {
     /// Runs `command`, which serves on `socket`, and waits until that is there.
     fn start(command: &mut Command, socket: &Path) -> anyhow::Result<Self> {
+        if socket.exists() {
+            // Of a server that was killed.
+            std::fs::remove_file(socket)?;
+        }
         let child =
             command.stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
         let uri = format!("nbd+unix:///?socket={}", socket.display());
@@ -65,7 +71,7 @@ impl Served {
         let mut command = Command::new("qemu-img");
         command.args(["bench", "-f", "raw", "-t", "none", "-c", &number(load.count)]);
         command.args(["-d", &number(load.depth), "-s", &number(load.length)]);
-        // Short blocks not one after the other, and none across the end of the disk.
+        // Blocks of 4 KiB not one after the other, and none across the end of the disk.
         let step = if load.length == 4096 { 17 * 4096 } else { load.length };
         command.args(["-S", &number(step)]);
         if load.writes {
@@ -194,7 +200,8 @@ fn row(
     })
 }
 
-pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
+/// Through the page cache, in a folder of the file system `place`.
+pub(crate) fn rows(place: &str, folder: &Path) -> anyhow::Result<Vec<Row>> {
     let qbm = Qbm::within(folder)?;
     let (server, disk) = qbm.serve("ours", "threads")?;
     let kit = nbdkit(folder)?;
@@ -205,13 +212,13 @@ pub(crate) fn rows(folder: &Path) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for load in &LOADS {
         for rival in [(&kit, "nbdkit", "1"), (&daemon, "qemu-storage-daemon", "0.5")] {
-            rows.push(row((&server, "tmpfs"), rival, load)?);
+            rows.push(row((&server, place), rival, load)?);
         }
     }
     for verb in ["randread", "randwrite"] {
         let comparison = compare(5, || server.run_over(4, verb), || server.run_over(1, verb))?;
         rows.push(Row {
-            what: format!("serving 4 KiB {verb} to 4 connections, 8 in flight each, tmpfs"),
+            what: format!("serving 4 KiB {verb} to 4 connections, 8 in flight each, {place}"),
             ours: comparison.ours.to_string(),
             rival: format!("1 connection, 32 in flight: {}", comparison.theirs),
             figure: format!("{:.2} times", comparison.ratio),
