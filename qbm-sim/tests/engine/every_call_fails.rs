@@ -4,8 +4,6 @@
 //! What is lost is judged by the crash rig's model, with the power cut right after the error, after a
 //! second attempt, and after an open and close.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::io::ErrorKind;
 
 use qbm_core::Persist;

@@ -1,5 +1,4 @@
 //! Names that the engine gives files itself never take a file from somebody.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

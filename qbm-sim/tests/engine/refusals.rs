@@ -1,5 +1,4 @@
 //! What an image refuses, and the ways of the ordering core that no crash is needed for.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! What an open makes durable of what it finds, before the first request.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;

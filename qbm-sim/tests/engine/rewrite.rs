@@ -1,5 +1,4 @@
 //! What a rewrite of the descriptor keeps, and that it never grows too long to be written.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

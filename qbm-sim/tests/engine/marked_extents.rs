@@ -1,5 +1,4 @@
 //! What an image says a bitmap marks of a range, while one segment records and while two do.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::Cell;
 use std::sync::Arc;

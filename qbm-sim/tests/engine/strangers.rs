@@ -1,5 +1,4 @@
 //! Files that are cut or replaced while an image has them open, and chains that lead nowhere.
-#![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(clippy::single_range_in_vec_init, reason = "one range of marks")]
 
 use std::ops::Range;

@@ -1,5 +1,4 @@
 //! Bitmaps that are in memory only, and the way from there to the descriptor and back.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::Cell;
 use std::sync::Arc;

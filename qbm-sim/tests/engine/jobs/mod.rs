@@ -1,6 +1,5 @@
 //! Jobs on an image in use: what guests write meanwhile is in what a job leaves, and a power cut at
 //! any step leaves the disk as it was.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod crash;
 mod errors;

@@ -1,6 +1,5 @@
 //! Commit, rebase, stream and a copy over another image, cut at every step: the disk stays what it is,
 //! no mark of the base is lost, and what was cut short can be done again.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;
 use std::sync::Arc;

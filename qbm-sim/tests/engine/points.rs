@@ -1,5 +1,4 @@
 //! What the reader of a point sees, and what is kept for him.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;

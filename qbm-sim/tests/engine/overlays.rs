@@ -1,5 +1,4 @@
 //! Overlays: what they show, what a resize leaves, and what is refused.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! P5: what is wrong with an image's files is found when it is opened, named, and never trusted.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

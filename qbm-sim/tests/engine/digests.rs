@@ -1,5 +1,4 @@
 //! The digests of points: what they say of damage to a point, and of a disk that has changed.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use qbm_core::image::{self, CreateOptions, OpenOptions};
 use qbm_core::{Access, Buffer, ByteRange, Error, Granularity, Host, Id, Image, Persist, Result};
 use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
 
-const SPECIFICATION: &str = include_str!("../../docs/format.md");
+const SPECIFICATION: &str = include_str!("../../../docs/format.md");
 const GRANULE: u64 = 64 << 10;
 /// The last granule is a partial one.
 const SIZE: u64 = 15 * GRANULE + 1000;

@@ -1,5 +1,4 @@
 //! Chains of points: no backup is made that could not be restored.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

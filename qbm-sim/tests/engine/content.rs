@@ -1,5 +1,4 @@
 //! Harm to what is stored and to the surroundings: backup points that rot, and a clock that jumps.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
