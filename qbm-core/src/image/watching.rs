@@ -38,9 +38,10 @@ impl<D: Directory> Image<D> {
         blocking: bool,
     ) -> Watching<'_, D> {
         let lead = Lead::new(group, blocking);
+        let mut control = self.control.lock().await;
+        // Of no other size than the disk has: a resize is over by now, and none begins any more.
         let current = Watch::new(granularity, self.size(), &lead);
         let watching = Watching { image: self, granularity, lead, current, hold: Arc::default() };
-        let mut control = self.control.lock().await;
         control.watches.push(Arc::clone(&watching.current));
         self.switch_duties(&mut control).await;
         drop(control);

@@ -74,13 +74,14 @@ pub async fn mirror<S: Directory, T: Directory>(
     pivot: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<()> {
     control.begin();
+    let blocking = options.copy_mode == CopyMode::WriteBlocking;
+    let watching = source.watch(options.granularity, control.group(), blocking).await;
+    // Asked now that it stays: before, a resize may have been under way.
     let size = source.size();
     if size != target.size() {
         let what = format!("it has {size} bytes, and the target {}", target.size());
         return Err(Error::unusable(source.name(), what));
     }
-    let blocking = options.copy_mode == CopyMode::WriteBlocking;
-    let watching = source.watch(options.granularity, control.group(), blocking).await;
     let at = Progress::default();
     let mut mirror = Mirror { source, target, options, control, watching, at, left_out: false };
     if options.sync != MirrorSync::None {

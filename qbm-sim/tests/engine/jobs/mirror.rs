@@ -1,13 +1,14 @@
 //! Mirrors of a disk in use.
 
 use fastrand::Rng;
+use futures_util::future::join;
 use qbm_core::job::{CopyMode, JobControl, JobOptions, MirrorOptions, MirrorSync, Status, mirror};
 use qbm_core::{Access, Disk as Operand, Granularity, Image, Result};
-use qbm_sim::{Disk, Medium, SimDirectory, run};
+use qbm_sim::{Disk, Executor, Medium, SimDirectory, run};
 
 use super::crash::{Cuts, Replay, seeds};
 use super::guest::Guests;
-use super::scene::{self, SOURCE, TARGET, granules, open, turn};
+use super::scene::{self, GRANULE, SIZE, SOURCE, TARGET, granules, open, turn};
 
 /// What is mirrored, and how.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +119,60 @@ fn a_mirror_has_all_that_guests_wrote_when_the_disk_moves_to_it_or_stays() {
         perform(case, &Disk::new(case.medium(), seed), 12, |_| ());
         drop(replay);
     }
+}
+
+/// A mirror that began while a resize was under way looked at the size too early: it copied the disk as
+/// it had been, and moved it so, without its end.
+#[test]
+fn a_mirror_beside_a_resize_has_all_of_the_disk_or_refuses() {
+    let (mut moved, mut refused) = (0, 0);
+    for seed in seeds(60) {
+        let replay = Replay(seed, "a mirror beside a resize".to_owned());
+        let disk = Disk::new(scene::scene(false, false), seed);
+        let (source, target) = run(&disk, seed, async {
+            let source = open(&disk, SOURCE, Access::Write, 10).await.unwrap();
+            (source, open(&disk, TARGET, Access::Write, 11).await.unwrap())
+        });
+        let mut executor = Executor::new(&[&disk], seed);
+        executor.spawn("resize", async {
+            // Refused once the mirror has begun.
+            let _resized = source.resize(SIZE + GRANULE).await;
+        });
+        executor.spawn("job", async {
+            let control = JobControl::alone("job", JobOptions::default());
+            let options = MirrorOptions {
+                sync: MirrorSync::Full,
+                granularity: Granularity::MIN,
+                copy_mode: CopyMode::Background,
+            };
+            let pivot = async || {
+                assert_eq!(granules(&source).await, granules(&target).await);
+                Ok(())
+            };
+            let job = mirror(&source, Operand::Image(&target), &options, &control, pivot);
+            let complete = async {
+                while control.complete().is_err() && control.info().status != Status::Null {
+                    turn().await;
+                }
+            };
+            let ended = async {
+                let result = job.await;
+                control.conclude(&result);
+                result
+            };
+            match join(ended, complete).await.0 {
+                Ok(()) => moved += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("and the target"), "{error}");
+                    refused += 1;
+                }
+            }
+        });
+        executor.finish();
+        drop(executor);
+        drop(replay);
+    }
+    assert!(std::env::var("QBM_SEED").is_ok() || moved.min(refused) > 5, "{moved} {refused}");
 }
 
 #[test]
