@@ -20,12 +20,13 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 15] = [
     // The reference that the program is run beside.
     Tool { program: "qemu-img", package: "qemu-utils" },
     // Clients of the server that are not QEMU's.
     Tool { program: "nbdinfo", package: "libnbd-bin" },
     Tool { program: "nbdsh", package: "python3-libnbd" },
+    Tool { program: "nbd-client", package: "nbd-client" },
     Tool { program: "certtool", package: "gnutls-bin" },
     Tool { program: "fio", package: "fio" },
     // A machine whose disk is on the server, and what unpacks its kernel.

@@ -1,4 +1,4 @@
-//! The little that a guest boots: Debian's kernel, busybox, and mke2fs of this machine.
+//! The little that a guest boots: Debian's kernel, busybox, and two programs of this machine.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +15,13 @@ const MODULES: [&str; 6] = [
     "virtio_pci",
     "virtio_blk",
 ];
+
+/// What it needs to attach a disk of a server by itself, loaded where that is wanted; see
+/// [`Machine::load`](super::machine::Machine::load).
+pub(crate) const NETWORK: [&str; 4] = ["failover", "net_failover", "virtio_net", "nbd"];
+
+/// What is in its folder `/host`.
+const PROGRAMS: [&str; 2] = ["mke2fs", "nbd-client"];
 
 /// Where `cargo xtask test` has unpacked the packages.
 fn packages() -> PathBuf {
@@ -34,27 +41,17 @@ pub(crate) fn kernel() -> PathBuf {
 /// Makes the first file system of the guest, in `folder`.
 pub(crate) fn make(folder: &Path) -> PathBuf {
     let root = folder.join("initramfs");
-    for name in ["bin", "dev", "proc", "mnt", "m", "e2fs"] {
+    for name in ["bin", "dev", "proc", "mnt", "m", "host"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
     let busybox = packages().join("bin/busybox");
     fs::copy(&busybox, root.join("bin/busybox")).unwrap();
-    for module in MODULES {
+    for module in MODULES.iter().chain(&NETWORK) {
         let name = format!("{module}.ko");
         let found = run(tool("find").arg(packages().join("lib/modules")).args(["-name", &name]));
         fs::copy(found.success().stdout.trim(), root.join("m").join(name)).unwrap();
     }
-    let mke2fs = run(tool("sh")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .args(["-c", "command -v mke2fs"]));
-    let mke2fs = mke2fs.success().stdout.trim().to_owned();
-    fs::copy(&mke2fs, root.join("e2fs/mke2fs")).unwrap();
-    let libraries = run(tool("ldd").arg(&mke2fs)).success().stdout;
-    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
-        let place = root.join(&library[1..]);
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::copy(library, place).unwrap();
-    }
+    PROGRAMS.iter().for_each(|program| copy_program(program, &root));
     let modules = MODULES.map(|module| format!("insmod /m/{module}.ko\n")).concat();
     let init = format!(
         "#!/bin/busybox sh\n\
@@ -72,4 +69,19 @@ pub(crate) fn make(folder: &Path) -> PathBuf {
     let pack = format!("find . | {} cpio -o -H newc > {}", busybox.display(), archive.display());
     run(tool("sh").current_dir(root).args(["-c", &pack])).success();
     archive
+}
+
+/// Copies a program of this machine, with its libraries, into the file system at `root`.
+fn copy_program(program: &str, root: &Path) {
+    let which = format!("command -v {program}");
+    let found =
+        run(tool("sh").env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-c", &which])).success();
+    let found = found.stdout.trim();
+    fs::copy(found, root.join("host").join(program)).unwrap();
+    let libraries = run(tool("ldd").arg(found)).success().stdout;
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(&library[1..]);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(library, place).unwrap();
+    }
 }

@@ -35,6 +35,8 @@ impl Machine {
         command.arg("-kernel").arg(initramfs::kernel());
         command.arg("-initrd").arg(initramfs::make(folder));
         command.args(["-blockdev", &disk, "-device", "virtio-blk-pci,drive=vm"]);
+        // Of its network it sees this machine alone, at 10.0.2.2.
+        command.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let keyboard = process.stdin.take().unwrap();
         let screen = process.stdout.take().unwrap();
@@ -63,6 +65,11 @@ impl Machine {
         let (said, status) = said.rsplit_once('<').unwrap();
         assert_eq!(status, "0>\n", "{said}");
         said.to_owned()
+    }
+
+    /// Has it load kernel modules.
+    pub(crate) fn load(&mut self, modules: &[&str]) {
+        modules.iter().for_each(|module| drop(self.run(&format!("insmod /m/{module}.ko"))));
     }
 
     /// Ends it, without a word to the disk.

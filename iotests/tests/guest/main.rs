@@ -1,4 +1,4 @@
-//! A real Linux guest with its disk on `qbm serve`, which is killed under it and backed up.
+//! A real Linux guest with its disk on `qbm serve`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod initramfs;
@@ -10,6 +10,7 @@ use std::path::Path;
 
 use iotests::{Served, folder_with_image, qbm, run, tool};
 
+use self::initramfs::NETWORK;
 use self::machine::Machine;
 
 const SIZE: u64 = 256 << 20;
@@ -36,8 +37,8 @@ fn a_guest_goes_on_over_kills_and_its_backups_are_its_disk() {
     let folder = folder.path();
     let served = serve(folder);
     let mut guest = Machine::boot(folder, "qbm.sock");
-    guest.run("/e2fs/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt");
-    guest.say("mkdir /mnt/first && cp -a /e2fs /lib /m /mnt/first/ && sync");
+    guest.run("/host/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt");
+    guest.say("mkdir /mnt/first && cp -a /host /lib /m /mnt/first/ && sync");
     assert!(back_up(folder).contains("full of \"nightly\""));
     guest.hear();
 
@@ -61,8 +62,6 @@ fn a_guest_goes_on_over_kills_and_its_backups_are_its_disk() {
     assert!(back_up(folder).contains("incremental of \"nightly\""));
     guest.hear();
     let manifest = guest.run(&format!("cd /mnt && {MANIFEST}; cd / && umount /mnt"));
-    assert!(manifest.lines().count() > 10, "{manifest}");
-
     served.kill();
     assert!(back_up(folder).contains("incremental of \"nightly\""));
     let served = serve(folder);
@@ -71,7 +70,37 @@ fn a_guest_goes_on_over_kills_and_its_backups_are_its_disk() {
     );
     guest.power_off();
     assert!(served.stop().0.success());
+    assert_restored(folder, &manifest);
+}
 
+/// The client of the kernel is how programs that know no NBD get at an image, and monitors of virtual machines
+/// too. What it wrote is in the next increment.
+#[test]
+fn the_client_of_the_kernel_attaches_an_image() {
+    let folder = folder_with_image(SIZE);
+    let folder = folder.path();
+    assert!(back_up(folder).contains("full of \"nightly\""));
+    let mut serve = qbm();
+    serve.current_dir(folder).args(["serve", "--socket", "qbm.sock", "--port", "0", "vm.qbm"]);
+    let served = Served::spawn(&mut serve, 2);
+    let port = served.uris()[1].trim_end_matches('/').rsplit(':').next().unwrap();
+    let mut guest = Machine::boot(folder, "qbm.sock");
+    guest.load(&NETWORK);
+    guest.run("ifconfig eth0 10.0.2.15");
+    guest.run(&format!("/host/nbd-client 10.0.2.2 {port} /dev/nbd0"));
+    guest.run("/host/mke2fs -q -t ext4 /dev/nbd0 && mount -t ext4 /dev/nbd0 /mnt");
+    guest.run("cp -a /host /m /mnt/ && fstrim /mnt && sync");
+    let manifest = guest.run(&format!("cd /mnt && {MANIFEST}; cd / && umount /mnt"));
+    guest.run("/host/nbd-client -d /dev/nbd0");
+    guest.power_off();
+    assert!(served.stop().0.success());
+    assert!(back_up(folder).contains("incremental of \"nightly\""));
+    assert_restored(folder, &manifest);
+}
+
+/// The last point restores to the disk, a sound ext4 whose files have the sums of `manifest`.
+fn assert_restored(folder: &Path, manifest: &str) {
+    assert!(manifest.lines().count() > 10, "{manifest}");
     run(qbm().current_dir(folder).args(["restore", "points", "restored.raw"])).success();
     run(tool("cmp").current_dir(folder).args(["restored.raw", "vm.raw"])).success();
     let system = |program: &str| {
