@@ -6,6 +6,7 @@ use anyhow::Context;
 use futures_executor::block_on;
 use qbm_core::descriptor::{BitmapKind, Descriptor, Format, ImageRef, MAX_DESCRIPTOR_BYTES};
 use qbm_core::directory::read_whole;
+use qbm_core::image::OpenOptions;
 use qbm_core::{Access, Directory, Lock, Storage};
 
 use crate::disk::{DiskFormat, OpenDisk};
@@ -51,20 +52,37 @@ impl Behind {
     ///
     /// As for [`OpenDisk::open`].
     pub fn open(&self, gate: &GateArgs, access: Access) -> anyhow::Result<OpenDisk> {
-        let (path, file) = (self.path(), &self.named.file);
         if self.named.format == Format::Qbm {
-            return OpenDisk::open(gate, (&path, DiskFormat::Qbm), access, false);
+            return OpenDisk::open(gate, (&self.path(), DiskFormat::Qbm), access, false);
         }
-        let name = path.display().to_string();
+        let lock = match access {
+            Access::Read => Lock::Read,
+            Access::Write => Lock::Write,
+        };
+        self.open_raw(gate, access, lock)
+    }
+
+    /// Opens it for writing, where an overlay over it that is open has
+    /// [locked](qbm_core::Image::lock_layer) it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenDisk::open`].
+    pub fn open_locked(&self, gate: &GateArgs) -> anyhow::Result<OpenDisk> {
+        if self.named.format == Format::Raw {
+            return self.open_raw(gate, Access::Write, Lock::None);
+        }
+        let options = OpenOptions { locked: true, ..OpenOptions::new(Access::Write) };
+        Ok(OpenDisk::Image(Box::new(gate.image(&self.path(), options)?)))
+    }
+
+    fn open_raw(&self, gate: &GateArgs, access: Access, lock: Lock) -> anyhow::Result<OpenDisk> {
+        let (name, file) = (self.path().display().to_string(), &self.named.file);
         let folder = match self.folder.as_path() {
             empty if empty == Path::new("") => Path::new("."),
             folder => folder,
         };
         let directory = gate.directory(folder)?;
-        let lock = match access {
-            Access::Read => Lock::Read,
-            Access::Write => Lock::Write,
-        };
         let opened = block_on(async {
             let file = directory.open(file, access).await?;
             file.lock(lock).await?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bits::Bits;
-use crate::descriptor::Point;
+use crate::descriptor::{ImageRef, Point};
 use crate::sync::{ArcSwap, CountedArc, Guard};
 use crate::{Buffer, ByteRange, Granularity, Result, Storage, error::Error};
 
@@ -19,6 +19,8 @@ pub const MAX_LAYERS: usize = 32;
 pub(crate) struct Layer<F> {
     /// The name of the data image, for messages.
     pub(crate) name: String,
+    /// Itself, as a descriptor beside that of the top names it.
+    pub(crate) image: ImageRef,
     /// The data image.
     pub(crate) data: F,
     /// Size of its disk in bytes.

@@ -1,7 +1,7 @@
 //! A disk that is read or written, whatever keeps it: a plain file or an image.
 
 use crate::image::Extent;
-use crate::{Buffer, ByteRange, Directory, Error, Image, Persist, Result, Storage, Unmap};
+use crate::{Buffer, ByteRange, Directory, Error, Image, Lock, Persist, Result, Storage, Unmap};
 
 /// A disk that is open.
 #[derive(Debug)]
@@ -69,6 +69,15 @@ impl<D: Directory> Disk<'_, D> {
             Self::File { file, .. } => image.is_layer(depth, file).await,
             Self::Image(own) => image.is_layer(depth, own.top_layer().1).await,
         }
+    }
+
+    /// Locks it, if it is an image its data image.
+    pub(crate) async fn lock(self, lock: Lock) -> Result<()> {
+        let (name, file) = match self {
+            Self::File { name, file, .. } => (name, file),
+            Self::Image(image) => (image.top_layer().0, image.top_layer().1),
+        };
+        file.lock(lock).await.map_err(Error::io(name, "lock"))
     }
 
     /// Fills `buffer` from `offset`, with zeroes past the end.

@@ -52,6 +52,8 @@ pub struct Identity {
 /// How a storage is locked against other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
+    /// We do nothing, and keep nobody away.
+    None,
     /// We read; others may read too, and none may write.
     Read,
     /// We read, write and resize; others may do nothing but inspect.

@@ -52,6 +52,7 @@ impl Locks {
     /// Takes `lock` on `file` in place of what is held, or leaves that as it was.
     pub(crate) fn take(&self, file: &File, lock: Lock) -> io::Result<()> {
         let wanted = match lock {
+            Lock::None => &[],
             Lock::Read => READ,
             Lock::Write => WRITE,
         };

@@ -150,8 +150,11 @@ impl Storage for SimFile {
     async fn lock(&self, lock: Lock) -> io::Result<()> {
         let mut world = self.disk.lock();
         let excluded = world.locks.iter().any(|(file, holder, held)| {
-            let both_read = *held == Lock::Read && lock == Lock::Read;
-            *file == self.id && *holder != self.handle && !both_read
+            let beside = matches!(
+                (*held, lock),
+                (Lock::None, _) | (_, Lock::None) | (Lock::Read, Lock::Read)
+            );
+            *file == self.id && *holder != self.handle && !beside
         });
         if excluded {
             let text = "another handle of the simulated file holds a lock";

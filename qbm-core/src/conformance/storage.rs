@@ -274,6 +274,8 @@ pub async fn a_second_lock_changes_the_first<F: Storage>(open: impl AsyncFn() ->
     two.lock(Lock::Read).await.expect("a refused change leaves nothing behind");
     drop(two);
     assert_refused(&open().await, Lock::Write, "a refused change keeps the lock as it was").await;
-    one.lock(Lock::Write).await.expect("from reading to writing");
+    one.lock(Lock::None).await.expect("from reading to nothing");
+    open().await.lock(Lock::Write).await.expect("beside one that does nothing");
+    one.lock(Lock::Write).await.expect("from nothing to writing");
     assert_refused(&open().await, Lock::Read, "the changed lock holds").await;
 }

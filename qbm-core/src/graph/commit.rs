@@ -1,8 +1,9 @@
 //! Commit: what an overlay has goes down into an image behind it.
 
-use crate::copy::{Copying, Progress, Writing, copy};
+use crate::copy::{Copying, Writing, copy};
 use crate::disk::Disk;
 use crate::image::BitmapAction;
+use crate::job::Steps;
 use crate::{Directory, Error, Image, Result};
 
 /// What a commit does.
@@ -33,7 +34,7 @@ pub async fn commit<D: Directory, B: Directory>(
     top: &Image<D>,
     base: Disk<'_, B>,
     options: &CommitOptions,
-    progress: &mut dyn FnMut(Progress),
+    steps: &mut (impl Steps + ?Sized),
 ) -> Result<u64> {
     let CommitOptions { depth, empty, merge_bitmaps } = *options;
     if depth == 0 || depth >= top.layers() || base.is_layer_of(top, depth).await == Some(false) {
@@ -50,7 +51,7 @@ pub async fn commit<D: Directory, B: Directory>(
     }
     // Down there, and durable, before the top gives it up.
     let copying = Copying { above: Some(depth), ..Copying::all(size, Writing::All) };
-    let written = copy(Disk::Image(top), base, &copying, progress).await?;
+    let written = copy(Disk::Image(top), base, &copying, steps).await?;
     if empty {
         top.give_up_clusters().await?;
     }

@@ -75,7 +75,9 @@ pub(super) async fn open_behind<D: Directory>(
             Format::Raw => {
                 let data = open_locked(directory, &behind, (Access::Read, lock), uses).await?;
                 let size = size_of(&behind, &data).await?;
-                layers.push(Layer { name: behind, data, size, allocation: None, point: None });
+                let image = ImageRef { file: behind.clone(), format: Format::Raw };
+                let (allocation, point) = (None, None);
+                layers.push(Layer { name: behind, image, data, size, allocation, point });
             }
             Format::Qbm => {
                 let (descriptor, file) = read_descriptor(directory, &behind).await?;
@@ -117,9 +119,11 @@ async fn open_layer<D: Directory>(
 ) -> Result<(Layer<D::File>, Option<SegmentFile<D::File>>)> {
     let file = beside(name, &descriptor.image.file);
     let length = size_of(&file, &data).await?;
+    let image = ImageRef { file: name.to_owned(), format: Format::Qbm };
     let point = descriptor.point.clone();
     let Some(bitmap) = descriptor.allocation() else {
-        return Ok((Layer { name: file, data, size: length, allocation: None, point }, None));
+        let allocation = None;
+        return Ok((Layer { name: file, image, data, size: length, allocation, point }, None));
     };
     let size = overlay_size(name, descriptor, length)?;
     segment_file::check_granules(bitmap.granularity, size)?;
@@ -146,7 +150,7 @@ async fn open_layer<D: Directory>(
     }
     let allocation = Some(Arc::new(Allocation::new(bitmap.granularity, bits)));
     let last = last.filter(|_| access == Access::Write);
-    Ok((Layer { name: file, data, size, allocation, point }, last))
+    Ok((Layer { name: file, image, data, size, allocation, point }, last))
 }
 
 /// The size of the disk of an image with an allocation bitmap, whose data image has `length` bytes.

@@ -18,6 +18,7 @@ mod create;
 mod first_write;
 mod flush;
 mod io;
+mod layer_locks;
 mod layers;
 mod load;
 mod map;

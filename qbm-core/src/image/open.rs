@@ -29,12 +29,14 @@ pub struct OpenOptions<F> {
     pub shared: bool,
     /// Whether the caller has locked what is behind it, and may write to that.
     pub holds_behind: bool,
+    /// Whether an overlay over it [has locked](Image::lock_layer) its data image for whoever opens it so.
+    pub locked: bool,
 }
 
 impl<F> OpenOptions<F> {
     /// For `access`, with nothing special.
     pub fn new(access: Access) -> Self {
-        Self { access, data: None, shared: false, holds_behind: false }
+        Self { access, data: None, shared: false, holds_behind: false, locked: false }
     }
 }
 
@@ -54,15 +56,16 @@ impl<D: Directory> Image<D> {
         options: OpenOptions<D::File>,
         host: Arc<dyn Host>,
     ) -> Result<Self> {
-        let OpenOptions { access, data, shared, holds_behind } = options;
+        let OpenOptions { access, data, shared, holds_behind, locked } = options;
         let lock = match access {
             Access::Read => Lock::Read,
             Access::Write => Lock::Write,
         };
         let lock = (!shared || access == Access::Write).then_some(lock);
         let mut uses = Uses::default();
+        let of_data = lock.filter(|_| !locked);
         let (descriptor, data) =
-            open_data(&directory, name, (access, data), lock, &mut uses).await?;
+            open_data(&directory, name, (access, data), of_data, &mut uses).await?;
         if access == Access::Write {
             refuse_point(name, &descriptor)?;
             check_room(name, &descriptor)?;

@@ -23,6 +23,40 @@ impl<D: Directory> Image<D> {
         self.flush().await?;
         self.commit_edit(|descriptor| put_behind(descriptor, backing.as_ref())).await
     }
+
+    /// Puts the layer at `below` behind the one at `depth`, which is above it: what is between the two is
+    /// no part of the disk any more. The caller has seen to it that the disk stays the same; until it is
+    /// closed, the image reads what is between them as before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if the one cannot be named by the descriptor of the other; any error of the
+    /// storage, such as that somebody else uses the layer. What is behind it is then what it was.
+    pub async fn take_out_between(&self, depth: usize, below: usize) -> Result<()> {
+        let (layer, below) = (self.layer_image(depth), self.layer_image(below));
+        let backing = ImageRef { file: named_by(&layer.file, below)?, format: below.format };
+        if depth == 0 {
+            return self.put_over(Some(backing)).await;
+        }
+        self.lock_layer(depth).await?;
+        let (directory, name) = (&self.directory, &layer.file);
+        let put = put_over_locked(directory, name, Some(backing), &*self.host, None).await;
+        self.unlock_layer(depth).await?;
+        put
+    }
+}
+
+/// The name of `image` for the descriptor `name`, beside which or in a folder of which it is.
+fn named_by(name: &str, image: &ImageRef) -> Result<String> {
+    let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+    let inside = match folder {
+        Some(folder) if !image.file.starts_with('/') => {
+            image.file.strip_prefix(folder).and_then(|file| file.strip_prefix('/'))
+        }
+        _ => Some(image.file.as_str()),
+    };
+    let what = || format!("it cannot name '{}', which is not in its folder", image.file);
+    inside.map(str::to_owned).ok_or_else(|| Error::unusable(name, what()))
 }
 
 /// Puts `backing` behind the image `name`, whose disk becomes another unless it shows the same.
@@ -36,7 +70,18 @@ pub(crate) async fn put_over<D: Directory>(
     backing: Option<ImageRef>,
     host: &dyn Host,
 ) -> Result<()> {
-    let (mut uses, lock) = (Uses::default(), Some(Lock::Write));
+    put_over_locked(directory, name, backing, host, Some(Lock::Write)).await
+}
+
+/// The same, with this lock of the image; with none, the caller has it.
+async fn put_over_locked<D: Directory>(
+    directory: &D,
+    name: &str,
+    backing: Option<ImageRef>,
+    host: &dyn Host,
+    lock: Option<Lock>,
+) -> Result<()> {
+    let mut uses = Uses::default();
     // Held until the end: nobody has it open.
     let (mut descriptor, _data) =
         open_data(directory, name, (Access::Write, None), lock, &mut uses).await?;

@@ -9,6 +9,7 @@
 //! * What a job does counts in one step at its end, after its [`Group`] has decided so; before
 //!   that, ending it anywhere leaves everything as it was.
 
+mod commit;
 mod control;
 mod group;
 mod mirror;
@@ -19,6 +20,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use commit::commit;
 pub use control::{Ending, IoStatus, JobControl, JobEvent, JobInfo, JobOptions, Observer, Refused};
 pub use group::Group;
 pub use mirror::{CopyMode, MirrorOptions, MirrorSync, mirror};

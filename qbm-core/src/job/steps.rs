@@ -92,6 +92,45 @@ impl Steps for &JobControl {
     }
 }
 
+/// A job that counts only as a whole: with anything left out, it fails at its end.
+pub(super) struct Whole<'a> {
+    control: &'a JobControl,
+    /// The first error that was ignored.
+    ignored: Option<Error>,
+}
+
+impl<'a> Whole<'a> {
+    /// The steps of the job `control`.
+    pub(super) fn of(control: &'a JobControl) -> Self {
+        Self { control, ignored: None }
+    }
+}
+
+impl Steps for Whole<'_> {
+    async fn step(&mut self, at: Progress, moved: u64) -> Result<()> {
+        self.control.set_progress(at);
+        self.control.checkpoint(moved).await
+    }
+
+    async fn trouble(&mut self, side: Side, error: Error, _range: ByteRange) -> Result<Then> {
+        match self.control.trouble(side, &error).await? {
+            Some(Then::Skip) => {
+                self.ignored.get_or_insert(error);
+                Ok(Then::Skip)
+            }
+            then => then.ok_or(error),
+        }
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        match self.ignored.take() {
+            // What was left out is still needed where it is.
+            Some(error) => Err(error),
+            None => self.control.settle().await,
+        }
+    }
+}
+
 /// What a job does about an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {

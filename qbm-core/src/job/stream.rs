@@ -9,10 +9,9 @@
 //! was behind it is so no longer.
 
 use super::control::JobControl;
-use super::steps::{Side, Steps, Then};
-use crate::copy::Progress;
+use super::steps::{Steps, Whole};
 use crate::graph::{Onto, pull_differences};
-use crate::{ByteRange, Directory, Error, Image, Result};
+use crate::{Directory, Image, Result};
 
 /// Puts `onto` behind `top`, or nothing, while guests use it: what shows through and differs from that is
 /// pulled into it first.
@@ -21,7 +20,7 @@ use crate::{ByteRange, Directory, Error, Image, Result};
 ///
 /// # Errors
 ///
-/// [`Error::Unusable`] if `top` is no overlay, [`Error::Cancelled`], or an error of the storage, also
+/// [`Error::Unusable`](crate::Error::Unusable) if `top` is no overlay, [`Error::Cancelled`](crate::Error::Cancelled), or an error of the storage, also
 /// one that was to be ignored: what is behind it is then what it was.
 pub async fn stream<D: Directory, B: Directory>(
     top: &Image<D>,
@@ -29,41 +28,9 @@ pub async fn stream<D: Directory, B: Directory>(
     control: &JobControl,
 ) -> Result<()> {
     control.begin();
-    let mut steps = StreamSteps { control, ignored: None };
+    let mut steps = Whole::of(control);
     let disk = onto.as_ref().map(|onto| onto.disk);
     pull_differences(top, disk, &mut steps).await?;
     steps.settle().await?;
     top.put_over(onto.map(|onto| onto.backing)).await
-}
-
-/// What a stream does between its steps.
-struct StreamSteps<'a> {
-    control: &'a JobControl,
-    /// The first error that was ignored.
-    ignored: Option<Error>,
-}
-
-impl Steps for StreamSteps<'_> {
-    async fn step(&mut self, at: Progress, moved: u64) -> Result<()> {
-        self.control.set_progress(at);
-        self.control.checkpoint(moved).await
-    }
-
-    async fn trouble(&mut self, side: Side, error: Error, _range: ByteRange) -> Result<Then> {
-        match self.control.trouble(side, &error).await? {
-            Some(Then::Skip) => {
-                self.ignored.get_or_insert(error);
-                Ok(Then::Skip)
-            }
-            then => then.ok_or(error),
-        }
-    }
-
-    async fn settle(&mut self) -> Result<()> {
-        match self.ignored.take() {
-            // What is behind it is still needed there.
-            Some(error) => Err(error),
-            None => self.control.settle().await,
-        }
-    }
 }

@@ -7,6 +7,7 @@ use super::explore::{Model, block_on, join, spawn};
 use super::file::{File, Watch};
 use super::requests::write;
 use crate::chain::{Chain, Layer};
+use crate::descriptor::{Format, ImageRef};
 use crate::image::Outcome;
 use crate::mutants::Mutant;
 use crate::track::shield::{Fleece, Shield};
@@ -31,6 +32,7 @@ fn no_write_goes_where_a_point_still_needs_the_disk() {
         });
         let layer = Layer {
             name: "disk".to_owned(),
+            image: ImageRef { file: "disk".to_owned(), format: Format::Raw },
             data: File::new(&vec![OLD; usize::try_from(SIZE).expect("a small disk")])
                 .watched(watch),
             size: SIZE,

@@ -1,6 +1,7 @@
 //! Jobs of a server, while guests use its disks.
 
 mod backup;
+mod commit;
 mod mirror;
 mod stream;
 mod verbs;

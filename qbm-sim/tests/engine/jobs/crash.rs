@@ -49,6 +49,11 @@ impl Cuts {
         Self { before, rng: Rng::with_seed(seed), seen: disk.activity(), checked: 0 }
     }
 
+    /// The image `name` is not looked at any more: its disk is another from now on.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.before.remove(name);
+    }
+
     /// Cuts the power now, unless nothing has happened since the last time: what guests have flushed
     /// must be on the disk of the image `used`, and no image may have lost a mark.
     pub(crate) fn cut(&mut self, disk: &Disk, guests: &Guests, used: &str) {

@@ -62,13 +62,13 @@ async fn job(
 }
 
 /// Ends the job once it is ready, some guest writes after that.
-async fn end_it(case: Case, control: &JobControl, guests: &Guests) {
-    let mut rng = Rng::with_seed(case.seed + 1);
+pub(crate) async fn end_it((seed, completes): (u64, bool), control: &JobControl, guests: &Guests) {
+    let mut rng = Rng::with_seed(seed + 1);
     loop {
         let status = control.info().status;
         let done = guests.left.get() == 0 || rng.u8(..40) == 0;
         if status == Status::Ready && done {
-            let ended = if case.completes { control.complete() } else { control.cancel_gently() };
+            let ended = if completes { control.complete() } else { control.cancel_gently() };
             return ended.unwrap();
         }
         turn().await;
@@ -87,7 +87,7 @@ fn perform(case: Case, disk: &Disk, writes: usize, mut look: impl FnMut(&Guests)
     let control = JobControl::alone("job", JobOptions::default());
     let both = (&source, &target);
     let job = async { job(case, &control, both, &guests).await.unwrap() };
-    let operator = end_it(case, &control, &guests);
+    let operator = end_it((case.seed, case.completes), &control, &guests);
     guests.live((disk, both, case.seed), &control, (job, operator), (writes, &mut look));
     run(disk, case.seed, async {
         let (source_now, target_now) = (granules(&source).await, granules(&target).await);
@@ -103,7 +103,7 @@ fn perform(case: Case, disk: &Disk, writes: usize, mut look: impl FnMut(&Guests)
 }
 
 /// Asserts that `copy` is what the disk was between two writes of each guest.
-fn assert_is_an_instant(copy: &[u8], guests: &Guests) {
+pub(crate) fn assert_is_an_instant(copy: &[u8], guests: &Guests) {
     for (guest, history) in guests.history.borrow().iter().enumerate() {
         let own = |disk: &[u8]| Guests::granules_of(guest).map(|own| disk[own]).collect::<Vec<_>>();
         let found = history.iter().any(|instant| own(instant) == own(copy));

@@ -10,7 +10,7 @@ use qbm_core::descriptor::{Durability, Format, ImageRef};
 use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, OverlayOptions};
 use qbm_core::job::JobControl;
 use qbm_core::{Access, Buffer, Granularity, Host, Image, Persist, Result};
-use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
+use qbm_sim::{Disk, Medium, SimDirectory, SimFile, SimHost, run};
 
 /// Bytes of a granule, each of which holds one value.
 pub(crate) const GRANULE: u64 = 512;
@@ -38,7 +38,22 @@ pub(crate) async fn open(
     access: Access,
     seed: u64,
 ) -> Result<Image<SimDirectory>> {
-    Image::open(SimDirectory::new(disk), name, OpenOptions::new(access), host(seed)).await
+    open_with(disk, name, OpenOptions::new(access), seed).await
+}
+
+pub(crate) async fn open_with(
+    disk: &Disk,
+    name: &str,
+    options: OpenOptions<SimFile>,
+    seed: u64,
+) -> Result<Image<SimDirectory>> {
+    Image::open(SimDirectory::new(disk), name, options, host(seed)).await
+}
+
+/// Opens for writing what an overlay that is open has locked.
+pub(crate) async fn open_locked(disk: &Disk, name: &str, seed: u64) -> Image<SimDirectory> {
+    let options = OpenOptions { locked: true, ..OpenOptions::new(Access::Write) };
+    open_with(disk, name, options, seed).await.unwrap()
 }
 
 pub(crate) async fn repair(disk: &Disk, name: &str, seed: u64) {
@@ -55,7 +70,7 @@ async fn create(disk: &Disk, name: &str) {
     image::create(&SimDirectory::new(disk), name, options, &*host(1)).await.unwrap();
 }
 
-async fn create_overlay(disk: &Disk, name: &str, backing: &str) {
+pub(crate) async fn create_overlay(disk: &Disk, name: &str, backing: &str) {
     let options = OverlayOptions {
         file: name.replace("qbm", "raw"),
         backing: ImageRef { file: backing.to_owned(), format: Format::Qbm },
@@ -114,7 +129,10 @@ pub(crate) fn scene(overlay: bool, target_over_base: bool) -> Medium {
     disk.snapshot()
 }
 
-/// A base, an overlay over it, and the source over that, with a bitmap that has seen nothing yet.
+/// How deep the base of a [`chain`] is, from 0 at the top.
+pub(crate) const DEPTH: usize = 2;
+
+/// A base, an overlay over it, and the source over that, each with a bitmap that has seen nothing yet.
 pub(crate) fn chain() -> Medium {
     let disk = Disk::immediate(Medium::new(), 1);
     run(&disk, 1, async {
@@ -126,9 +144,7 @@ pub(crate) fn chain() -> Medium {
             }
             let image = open(&disk, name, Access::Write, 3 + index as u64).await.unwrap();
             fill(&image, granules, value).await;
-            if name == SOURCE {
-                add_bitmap(&image).await;
-            }
+            add_bitmap(&image).await;
             image.close().await.unwrap();
         }
     });

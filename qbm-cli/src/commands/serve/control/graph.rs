@@ -103,8 +103,20 @@ impl Node {
         }
     }
 
+    /// Its disk, for what is done to any disk.
+    pub(super) fn operand(&self) -> qbm_core::Disk<'_, FileDirectory> {
+        match &self.disk {
+            NodeDisk::Image(image) => qbm_core::Disk::Image(image),
+            NodeDisk::Raw(disk) => {
+                let (name, file, size) = (&self.name, disk.storage(), disk.size());
+                qbm_core::Disk::File { name, file, size }
+            }
+            NodeDisk::Held => unreachable!("there is a node over it"),
+        }
+    }
+
     /// Closes it cleanly.
-    fn close(self) -> anyhow::Result<()> {
+    pub(super) fn close(self) -> anyhow::Result<()> {
         match self.disk {
             NodeDisk::Image(image) => {
                 let image = Arc::into_inner(image).expect("who uses the image holds the node");
@@ -175,8 +187,13 @@ impl Graph {
     /// Adds `node`, whose name nobody has.
     pub(in crate::commands) fn add(&self, node: Node) -> Arc<Node> {
         let node = Arc::new(node);
-        self.nodes().push(Arc::clone(&node));
+        self.adopt(&node);
         node
+    }
+
+    /// Adds `node`, which a job has made.
+    pub(super) fn adopt(&self, node: &Arc<Node>) {
+        self.nodes().push(Arc::clone(node));
     }
 
     /// Closes the node `name` and what is under it for it alone, if nobody uses it.

@@ -60,6 +60,7 @@ type Run = fn(&Arc<Control>, Call) -> Result<Value, Refusal>;
 
 /// Every command.
 const COMMANDS: &[(&str, Run)] = &[
+    ("block-commit", jobs::commit),
     ("block-dirty-bitmap-add", bitmaps::add),
     ("block-dirty-bitmap-clear", bitmaps::clear),
     ("block-dirty-bitmap-disable", bitmaps::disable),

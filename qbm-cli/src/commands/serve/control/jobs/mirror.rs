@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use qbm_core::job::{self, CopyMode, MirrorOptions, MirrorSync};
-use qbm_core::{Access, Disk, Granularity};
-use qbm_nbd::Disk as _;
+use qbm_core::{Access, Granularity};
 use qbm_qmp::{Call, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +12,6 @@ use super::drive::drive;
 use super::options::{Policy, options, yes};
 use super::{Kind, New};
 use crate::commands::serve::control::Control;
-use crate::commands::serve::control::graph::NodeDisk;
 
 /// The most bytes that are copied together because one of them was written to.
 const MAX_GRANULARITY: u64 = 64 << 20;
@@ -110,14 +108,8 @@ pub(crate) fn mirror(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
                 graph.move_disks(&source, &target);
                 Ok(())
             };
-            let onto = match &target.disk {
-                NodeDisk::Image(image) => Disk::Image(&**image),
-                NodeDisk::Raw(disk) => {
-                    Disk::File { name: &target.name, file: disk.storage(), size: disk.size() }
-                }
-                NodeDisk::Held => unreachable!("there is a node over it"),
-            };
-            let done = drive(&job.control, job::mirror(&image, onto, &how, &job.control, pivot));
+            let mirror = job::mirror(&image, target.operand(), &how, &job.control, pivot);
+            let done = drive(&job.control, mirror);
             // Whoever uses the image holds the node, too.
             drop((image, source, target));
             done

@@ -1,6 +1,7 @@
 //! Jobs: what is under way in the background, and what has ended and was not dismissed.
 
 mod backup;
+mod commit;
 mod drive;
 mod events;
 mod mirror;
@@ -19,6 +20,7 @@ use qbm_qmp::Refusal;
 use serde_json::Value;
 
 pub(super) use self::backup::back_up;
+pub(super) use self::commit::commit;
 pub(super) use self::mirror::mirror;
 pub(super) use self::query::{query, query_block_jobs};
 pub(super) use self::stream::stream;
@@ -42,6 +44,7 @@ pub(super) struct Jobs {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Backup,
+    Commit,
     /// Whether writes may not get ahead of it.
     Mirror {
         blocking: bool,
@@ -53,6 +56,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Commit => "commit",
             Self::Mirror { .. } => "mirror",
             Self::Stream => "stream",
         }
