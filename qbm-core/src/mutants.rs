@@ -8,6 +8,7 @@ macro_rules! mutants {
     (
         crashes { $($(#[$doc:meta])* $name:ident,)* }
         allocation { $($(#[$allocation_doc:meta])* $allocation:ident,)* }
+        wide { $($(#[$wide_doc:meta])* $wide:ident,)* }
         races { $($(#[$race_doc:meta])* $race:ident,)* }
     ) => {
         /// A planted bug. docs/testing.md says which rig finds which.
@@ -16,6 +17,7 @@ macro_rules! mutants {
         pub enum Mutant {
             $($(#[$doc])* $name,)*
             $($(#[$allocation_doc])* $allocation,)*
+            $($(#[$wide_doc])* $wide,)*
             $($(#[$race_doc])* $race,)*
         }
 
@@ -24,6 +26,8 @@ macro_rules! mutants {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
             /// Those that the crash rig must find in overlays.
             pub const ALLOCATION: &[Self] = &[$(Self::$allocation,)*];
+            /// Those that it must find beside jobs and bitmaps in memory.
+            pub const WIDE: &[Self] = &[$(Self::$wide,)*];
             /// Those that take several threads, and that a model must find.
             pub const RACES: &[Self] = &[$(Self::$race,)*];
         }
@@ -102,6 +106,12 @@ mutants! {
         ZeroesSkipped,
         /// The first writers of a cluster do not take turns.
         NoClaim,
+    }
+    wide {
+        /// A bitmap that is made persistent, or so no longer, leaves its marks behind.
+        MarksLeft,
+        /// A mirror ends without its last round.
+        LastRoundSkipped,
     }
     races {
         /// A mark is loaded and stored, so that one of another thread in between is lost.

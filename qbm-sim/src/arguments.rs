@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use qbm_sim::rig::workloads;
+use qbm_sim::rig::{Family, workloads};
 
 pub(crate) const USAGE: &str = "[--small LENGTH | --workload NUMBER | --only PART,.. --schedule N] \
-     [--cases N] [--images N] [--minutes N] [--at-least-cases N] [--at-least-images N]";
+     [--family plain|wide] [--cases N] [--images N] [--minutes N] [--at-least-cases N] [--at-least-images N]";
 
 /// Which cases there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) enum Cases {
 #[derive(Clone, Debug)]
 pub(crate) struct Campaign {
     pub(crate) cases: Cases,
+    /// Of what they are drawn.
+    pub(crate) family: Family,
     /// The number of the first.
     pub(crate) seed: u64,
     /// How many.
@@ -49,6 +51,7 @@ impl Campaign {
     fn of_seed(seed: u64) -> Self {
         Self {
             cases: Cases::Drawn,
+            family: Family::Plain,
             seed,
             count: u64::MAX,
             images: u64::MAX,
@@ -77,6 +80,10 @@ impl Campaign {
                 (self.cases, self.seed, self.count) = (Cases::Small, 0, workloads(length));
             }
             "--workload" => (self.cases, self.seed, self.count) = (Cases::Small, number(value)?, 1),
+            "--family" => {
+                let family = Family::ALL.into_iter().find(|family| family.name() == value);
+                self.family = family.ok_or_else(|| format!("no family of cases: {value}"))?;
+            }
             "--only" => {
                 let parts = value.split(',').map(number).collect::<Result<_, _>>()?;
                 self.cases = Cases::Only { parts, schedule: 0 };
@@ -87,7 +94,8 @@ impl Campaign {
             },
             #[cfg(qbm_mutants)]
             "--plant" => {
-                let all = qbm_core::mutants::Mutant::ALL.iter();
+                use qbm_core::mutants::Mutant;
+                let all = Mutant::ALL.iter().chain(Mutant::ALLOCATION).chain(Mutant::WIDE);
                 self.planted = all.copied().find(|mutant| format!("{mutant:?}") == value);
             }
             _ => return Err(format!("unknown option {option}")),

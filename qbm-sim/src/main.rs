@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arguments::{Campaign, Cases};
 use qbm_sim::Harm;
-use qbm_sim::rig::{Case, Count, finding, run_workload, shrink};
+use qbm_sim::rig::{Case, Count, Family, finding, run_case, run_workload, shrink};
 
 fn main() -> ExitCode {
     let campaign = match arguments::parse(std::env::args().skip(1)) {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 /// Runs a part of one case.
 fn again(campaign: &Campaign, parts: &BTreeSet<usize>, schedule: u64) -> ExitCode {
     campaign.plant();
-    let case = Case::draw(campaign.seed).only(parts, schedule);
+    let case = Case::draw(campaign.family, campaign.seed).only(parts, schedule);
     print!("{case}");
     match finding(&case) {
         Some(what) => {
@@ -73,6 +73,10 @@ fn run(campaign: &Campaign) -> ExitCode {
          {} late operations: 0 findings",
         total.cases, total.crashes, total.images, total.restores, total.errors, total.late
     );
+    println!(
+        "  {} mirrors, {} streams, {} bitmaps made persistent or so no longer",
+        total.mirrors, total.streams, total.sets
+    );
     for harm in Harm::ALL {
         println!("  {:<24}{:>10}", format!("{harm:?}"), total.harms.of(harm));
     }
@@ -105,10 +109,10 @@ fn work(campaign: &Campaign, (first, threads): (u64, u64), found: &AtomicBool) -
         let number = campaign.seed.wrapping_add(index);
         match campaign.cases {
             Cases::Small => total.add(run_workload(number)),
-            _ => match std::panic::catch_unwind(|| Case::draw(number).run()) {
+            _ => match std::panic::catch_unwind(|| run_case(campaign.family, number)) {
                 Ok(count) => total.add(count),
                 Err(_) if found.swap(true, Ordering::Relaxed) => {}
-                Err(_) => report(number),
+                Err(_) => report(campaign.family, number),
             },
         }
         index += threads;
@@ -116,12 +120,12 @@ fn work(campaign: &Campaign, (first, threads): (u64, u64), found: &AtomicBool) -
     total
 }
 
-/// Says how to see again what the case `seed` finds, as small as it gets.
-fn report(seed: u64) {
+/// Says how to see again what the case `seed` of `family` finds, as small as it gets.
+fn report(family: Family, seed: u64) {
     const AGAIN: &str = "cargo run --release -p qbm-sim --";
-    eprintln!("replay: QBM_SEED={seed} {AGAIN} --cases 1");
+    eprintln!("replay: QBM_SEED={seed} {AGAIN} --family {} --cases 1", family.name());
     std::panic::set_hook(Box::new(|_| {}));
-    if let Some(small) = shrink(seed) {
+    if let Some(small) = shrink(family, seed) {
         eprintln!("{}\nin {} parts of it:\n{}", small.what, small.parts(), small.case());
         eprintln!("replay: QBM_SEED={seed} {AGAIN} {}", small.arguments().join(" "));
     }

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use qbm_core::{Access, Buffer, Directory, Persist, Storage};
-use qbm_sim::rig::{Count, run_case};
+use qbm_sim::rig::{Count, Family, run_case};
 use qbm_sim::{Disk, Grain, Harm, Harms, Loss, Medium, SimDirectory, run};
 
 /// How often `harm` was done in a few cases of the crash rig, which found nothing.
@@ -15,7 +15,7 @@ fn survived(harm: Harm) -> u64 {
         let mut total = Count::default();
         for seed in 1000..1060 {
             println!("replay: QBM_SEED={seed} cargo run -p qbm-sim -- --cases 1");
-            total.add(run_case(seed));
+            total.add(run_case(Family::Plain, seed));
         }
         total
     });

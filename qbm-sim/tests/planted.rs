@@ -5,16 +5,17 @@
 use std::process::Command;
 
 use qbm_core::mutants::{Mutant, plant};
-use qbm_sim::rig::{Case, finding, shrink};
+use qbm_sim::rig::{Case, Family, finding, shrink};
 
 /// One sync less in the engine is found, made small, and seen again from the line that was printed.
 #[test]
 fn a_planted_bug_is_shrunk_to_a_dozen_parts_and_replayed_from_its_line() {
     for mutant in [Mutant::NoSync, Mutant::NoDataFlush, Mutant::NoDirSync, Mutant::NoFileSync] {
         plant(Some(mutant));
-        let found = (1..1000).find(|seed| finding(&Case::draw(*seed)).is_some());
+        let found = (1..1000).find(|seed| finding(&Case::draw(Family::Plain, *seed)).is_some());
         let seed = found.expect("the rig finds every planted bug");
-        let small = shrink(seed).expect("some order of what happens at once shows it");
+        let small =
+            shrink(Family::Plain, seed).expect("some order of what happens at once shows it");
         println!("{mutant:?}: seed {seed}, {} parts:\n{}", small.parts(), small.case());
         assert!(small.parts() <= 12, "{mutant:?} takes {} parts", small.parts());
         assert_eq!(finding(&small.case()).as_ref(), Some(&small.what));

@@ -16,6 +16,9 @@ pub(crate) struct SimOptions {
     /// Stop after so many minutes
     #[arg(long, default_value_t = 60)]
     minutes: u64,
+    /// Which cases: plain, or wide, which have jobs and bitmaps in memory too
+    #[arg(long, default_value = "plain")]
+    family: String,
 }
 
 /// What `cargo xtask kill` and `cargo xtask power-cut` take.
@@ -55,7 +58,8 @@ const CARGO_MUTANTS: &str = "27.1.0";
 /// Crash images of the simulator, by fresh seeds unless `QBM_SEED` says otherwise.
 pub(crate) fn sim(options: &SimOptions) -> Result<()> {
     let (images, minutes) = (options.images.to_string(), options.minutes.to_string());
-    let arguments = ["--images", &images, "--minutes", &minutes];
+    let family = &options.family;
+    let arguments = ["--family", family, "--images", &images, "--minutes", &minutes];
     run(&mut program(Engine::Sound, "qbm-sim", arguments)?)
 }
 
@@ -124,16 +128,25 @@ pub(crate) fn small() -> Result<()> {
 /// What CI runs of each: together a million crash images, in 20,000 cases at least.
 pub(crate) fn sim_bounded() -> Result<()> {
     small()?;
-    let cases = ["--cases", "20000", "--minutes", "10"];
-    let enough = ["--at-least-cases", "20000", "--at-least-images", "860000"];
-    let mut command = program(Engine::Sound, "qbm-sim", cases)?;
-    // The same cases each time, so that the gate is firm; `cargo xtask sim` draws fresh ones.
+    cases_bounded("plain", ("20000", "860000"))?;
+    cases_bounded("wide", ("1500", "90000"))
+}
+
+/// So many cases of `family`, which have so many crash images at least: the same ones each time, so that
+/// the gate is firm; `cargo xtask sim` draws fresh ones.
+fn cases_bounded(family: &str, (cases, images): (&str, &str)) -> Result<()> {
+    let most = ["--family", family, "--cases", cases, "--minutes", "10"];
+    let enough = ["--at-least-cases", cases, "--at-least-images", images];
+    let mut command = program(Engine::Sound, "qbm-sim", most)?;
     run(command.args(enough).env("QBM_SEED", "1"))
 }
 
 /// Fresh cases for a few minutes.
 pub(crate) fn sim_for_a_while() -> Result<()> {
-    sim(&SimOptions { images: u64::MAX, minutes: 5 })
+    for family in ["plain", "wide"] {
+        sim(&SimOptions { images: u64::MAX, minutes: 3, family: family.to_owned() })?;
+    }
+    Ok(())
 }
 
 /// What CI runs of each: one in sixteen has an image of its own, and the others, 300 at least, an

@@ -1,6 +1,8 @@
 //! Any sequence of operations on an image, with errors, kills and power cuts between them, keeps what
 //! was promised: the reference model of the crash rig judges.
 
+use qbm_core::image::Persistence;
+use qbm_core::job::CopyMode;
 use qbm_core::{Id, Persist};
 use qbm_sim::rig::{MAX_SIZE, Operation, Request, Step, run_script};
 use qbm_sim::{Fault, Grain, Kind, Loss};
@@ -32,7 +34,11 @@ pub fn operations(bytes: &[u8]) {
 
 fn step(input: &mut Input<'_>) -> Option<Step> {
     let number = |input: &mut Input<'_>| u32::from(input.byte().unwrap_or(0));
-    let operation = match input.byte()? % 24 {
+    let first = input.byte()?;
+    if let Some(operation) = wide(first, input) {
+        return Some(Step::Do(operation));
+    }
+    let operation = match first % 24 {
         0..6 => Operation::Change {
             range: range(input),
             what: [Request::Write, Request::Write, Request::Zeroes, Request::Discard]
@@ -56,6 +62,23 @@ fn step(input: &mut Input<'_>) -> Option<Step> {
         _ => return Some(Step::Reopen),
     };
     Some(Step::Do(operation))
+}
+
+/// What came later has first bytes of its own, so that inputs saved before mean what they meant.
+fn wide(first: u8, input: &mut Input<'_>) -> Option<Operation> {
+    let operation = match first {
+        ..240 => return None,
+        240..243 => Operation::AddInMemory,
+        243..246 => Operation::Set(Persistence::Persistent),
+        246..249 => Operation::Set(Persistence::InMemory),
+        249 => Operation::OpenAgain,
+        250 | 251 => Operation::Stream,
+        252.. => Operation::Mirror {
+            copy_mode: [CopyMode::Background, CopyMode::WriteBlocking][usize::from(first % 2)],
+            moves: input.byte().unwrap_or(0) % 4 == 1,
+        },
+    };
+    Some(operation)
 }
 
 /// Mostly granules, whole; sometimes any bytes.

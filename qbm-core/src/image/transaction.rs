@@ -258,7 +258,8 @@ impl<D: Directory> Image<D> {
         let held = Held { segment: Arc::clone(&into), point: None };
         let own = std::mem::replace(&mut free(&mut plan.bitmaps, name)?.segments, vec![held]);
         let own = own.into_iter().map(|held| Source::Segment(held.segment));
-        plan.unions.extend(own.map(|from| Union { from, into: Arc::clone(&into) }));
+        let unions = own.map(|from| Union { from, into: Arc::clone(&into) });
+        plan.unions.extend(unions.filter(|_| mutants::without(Mutant::MarksLeft)));
         if persistence == Persistence::InMemory {
             plan.removed.push(name.to_owned());
         }

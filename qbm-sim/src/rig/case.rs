@@ -12,6 +12,30 @@ use super::phase;
 use super::{Count, DATA, MAX_SIZE, Operation, SIZE, Subject, subject};
 use crate::{Fault, Harm, Kind};
 
+/// What the processes of a case do. Each family has draws of its own, so that its cases stay what they
+/// are when another gets more operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Three writers, and an operator of backups, persistent bitmaps and sizes.
+    #[default]
+    Plain,
+    /// The same, with bitmaps that come and go in memory, and jobs beside all that.
+    Wide,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Wide];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Wide => "wide",
+        }
+    }
+}
+
 /// How many processes of a case crash.
 const CRASHES: usize = 3;
 
@@ -50,18 +74,18 @@ pub(super) enum End {
 }
 
 impl Case {
-    /// The case of `seed`.
-    pub fn draw(seed: u64) -> Self {
+    /// The case of `seed` in `family`.
+    pub fn draw(family: Family, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut lives = Vec::new();
         for _ in 0..CRASHES {
             if rng.u8(..8) == 0 {
-                lives.push(Life::draw(&mut rng, End::Close));
+                lives.push(Life::draw(&mut rng, family, End::Close));
             }
             let end = if rng.bool() { End::Kill } else { End::PowerLoss };
-            lives.push(Life::draw(&mut rng, end));
+            lives.push(Life::draw(&mut rng, family, end));
         }
-        lives.push(Life::draw(&mut rng, End::Close));
+        lives.push(Life::draw(&mut rng, family, End::Close));
         Self { seed, schedule: 0, lives, cut_one_in: 10 }
     }
 
@@ -118,6 +142,10 @@ impl Case {
             }
             crashed = crashes;
         }
+        let model = model.borrow();
+        count.mirrors += model.copies().len() as u64;
+        count.streams += model.streams;
+        count.sets += model.sets;
         count
     }
 }
@@ -143,22 +171,36 @@ impl fmt::Display for Case {
 }
 
 impl Life {
-    fn draw(rng: &mut Rng, end: End) -> Self {
+    fn draw(rng: &mut Rng, family: Family, end: End) -> Self {
         let fault = (rng.u8(..3) == 0).then(|| draw_fault(rng));
         let mut tasks = Vec::new();
         for _writer in 0..3 {
             let count = rng.u32(2..6);
-            tasks.push((0..count).map(|_| draw_request(rng)).collect());
+            tasks.push((0..count).map(|_| draw_request(rng, family)).collect());
         }
-        let count = rng.u32(..3);
-        tasks.push((0..count).map(|turn| Operation::draw_operator(rng, turn)).collect());
+        match family {
+            Family::Plain => {
+                let count = rng.u32(..3);
+                tasks.push((0..count).map(|turn| Operation::draw_operator(rng, turn)).collect());
+            }
+            Family::Wide => {
+                let count = rng.u32(2..6);
+                let operation = |turn| Operation::draw_wide_operator(rng, turn);
+                tasks.push((0..count).map(operation).collect());
+                let count = rng.u32(..3);
+                tasks.push((0..count).map(|_| Operation::draw_job(rng)).collect());
+            }
+        }
         Self { fault, drops: rng.u8(..4) == 0, tasks, end }
     }
 }
 
-fn draw_request(rng: &mut Rng) -> Operation {
+fn draw_request(rng: &mut Rng, family: Family) -> Operation {
     let size = if rng.u8(..4) == 0 { MAX_SIZE } else { SIZE };
-    Operation::draw_request(rng, size)
+    match family {
+        Family::Plain => Operation::draw_request(rng, size),
+        Family::Wide => Operation::draw_wide_request(rng, size),
+    }
 }
 
 fn draw_fault(rng: &mut Rng) -> Fault {

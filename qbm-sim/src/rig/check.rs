@@ -11,7 +11,7 @@ use qbm_core::{Access, Directory, Host, Image};
 
 use super::model::{GRANULE, Model, check_covers};
 use super::{BACKUP, Count, Media, USER, backup_options, now, open, subject};
-use crate::{Disk, SimDirectory, SimHost};
+use crate::{Disk, Medium, SimDirectory, SimHost};
 
 /// Recovers `media` and checks P1 to P4.
 ///
@@ -28,6 +28,7 @@ pub(crate) fn recovered(media: &Media, model: &Model, seed: u64, count: &mut Cou
         let contents = subject::contents(&image).await;
         let contents = contents.map_err(|error| format!("P3: read: {error}"))?;
         model.check_contents(&contents)?;
+        check_copies(&media.source, model)?;
         check_names(&image, model).await?;
         count.excess += check_bitmaps(&image, model, &contents).await?;
         check_chain(&image, &target, (&host, &contents)).await?;
@@ -38,6 +39,16 @@ pub(crate) fn recovered(media: &Media, model: &Model, seed: u64, count: &mut Cou
         let descriptor = media.source.read(super::IMAGE).unwrap_or_default();
         panic!("{broken}\n{}", String::from_utf8_lossy(descriptor));
     }
+}
+
+/// P3: what a mirror has left is whole.
+fn check_copies(medium: &Medium, model: &Model) -> Result<(), String> {
+    for (name, contents) in model.copies() {
+        if medium.read(name) != Some(contents.as_slice()) {
+            return Err(format!("P3: the copy {name} is not what it was"));
+        }
+    }
+    Ok(())
 }
 
 /// P4: the bitmaps are those of before an operation or those of after it.
@@ -129,7 +140,7 @@ async fn restored(
     let options = OpenOptions::new(Access::Read);
     let point = Image::open(target.clone(), descriptor, options, Arc::clone(host));
     let point = point.await.map_err(text)?;
-    let disk = Disk::immediate(crate::Medium::new(), 0);
+    let disk = Disk::immediate(Medium::new(), 0);
     let out = SimDirectory::new(&disk);
     let file = out.create("out").await.map_err(|error| error.to_string())?;
     qbm_core::Storage::set_len(&file, point.size()).await.map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@
 
 mod case;
 mod check;
+mod jobs;
 mod model;
 mod operation;
 mod phase;
@@ -25,7 +26,7 @@ use qbm_core::{Access, Granularity, Host, Image};
 
 use crate::{Disk, Harms, Loss, Medium, SimDirectory};
 
-pub use case::Case;
+pub use case::{Case, Family};
 pub use model::Model;
 pub use operation::{Operation, Request};
 pub use script::{Step, run_script};
@@ -63,6 +64,12 @@ pub struct Count {
     pub errors: u64,
     /// Operations that happened after their future was dropped.
     pub late: u64,
+    /// Mirrors that came to a good end.
+    pub mirrors: u64,
+    /// Streams that did.
+    pub streams: u64,
+    /// Bitmaps that were made persistent, or so no longer.
+    pub sets: u64,
     /// What was done to the media and the processes.
     pub harms: Harms,
     /// Granules marked that nobody wrote, over all images without a doubt: writes under way.
@@ -78,6 +85,9 @@ impl Count {
         self.restores += other.restores;
         self.errors += other.errors;
         self.late += other.late;
+        self.mirrors += other.mirrors;
+        self.streams += other.streams;
+        self.sets += other.sets;
         self.harms.add(&other.harms);
         self.excess += other.excess;
     }
@@ -110,13 +120,13 @@ impl Media {
     }
 }
 
-/// Runs the case `seed`.
+/// Runs the case `seed` of `family`.
 ///
 /// # Panics
 ///
 /// If a promise is broken; the message says which.
-pub fn run_case(seed: u64) -> Count {
-    Case::draw(seed).run()
+pub fn run_case(family: Family, seed: u64) -> Count {
+    Case::draw(family, seed).run()
 }
 
 pub(crate) fn backup_options(name: &str) -> BackupOptions {

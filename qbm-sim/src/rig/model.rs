@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use qbm_core::image::Persistence;
+
 use super::subject::BASE_BYTE;
 use super::{MAX_SIZE, SIZE, Subject, USER};
 
 /// Bytes of a granule.
 pub(crate) const GRANULE: usize = 512;
+
+/// Granules of the largest disk.
+const GRANULES: usize = MAX_SIZE.div_ceil(GRANULE);
 
 /// The most writes and resizes of a case; each write has a byte of its own.
 pub(crate) const MAX_WRITES: usize = 63;
@@ -31,6 +36,13 @@ pub(crate) struct Tracking {
     references: Vec<Vec<u8>>,
     /// Granules that somebody tried to write since.
     attempted: BTreeSet<usize>,
+}
+
+impl Tracking {
+    /// Of a bitmap that a process was adding when it died: nobody knows what marks it has.
+    fn unknown() -> Self {
+        Self { references: Vec::new(), attempted: (0..GRANULES).collect() }
+    }
 }
 
 /// An operation under way on a bitmap.
@@ -61,8 +73,16 @@ pub struct Model {
     visible: Vec<u64>,
     /// The users' bitmaps whose state is certain.
     certain: BTreeMap<String, Tracking>,
+    /// Those in memory, which are gone with their process.
+    in_memory: BTreeMap<String, Tracking>,
     /// Bitmaps that an operation under way changes: they may be there or not.
     uncertain: BTreeSet<String>,
+    /// Files that a mirror has left, and what they hold.
+    copies: BTreeMap<String, Vec<u8>>,
+    /// Streams that have ended well.
+    pub(crate) streams: u64,
+    /// Bitmaps that were made persistent, or so no longer.
+    pub(crate) sets: u64,
 }
 
 impl Model {
@@ -82,7 +102,11 @@ impl Model {
             torn_from: MAX_SIZE,
             visible: (0..MAX_SIZE).map(shown).collect(),
             certain: BTreeMap::new(),
+            in_memory: BTreeMap::new(),
             uncertain: BTreeSet::new(),
+            copies: BTreeMap::new(),
+            streams: 0,
+            sets: 0,
         };
         model.begin_tracking(USER, &subject.contents(), 0);
         model
@@ -118,10 +142,15 @@ impl Model {
             Version { byte, granules: granules.clone(), begun, acknowledged: None, hides };
         self.versions.push(version);
         self.visible[range].iter_mut().for_each(|seen| *seen |= 1 << index);
-        for tracking in self.certain.values_mut() {
+        self.attempted(&granules);
+        (index, byte)
+    }
+
+    /// Somebody is about to change `granules`.
+    fn attempted(&mut self, granules: &Range<usize>) {
+        for tracking in self.certain.values_mut().chain(self.in_memory.values_mut()) {
             tracking.attempted.extend(granules.clone());
         }
-        (index, byte)
     }
 
     /// The write was acknowledged.
@@ -146,9 +175,7 @@ impl Model {
         let changed = size.min(self.size);
         self.torn_from = self.torn_from.min(changed);
         self.visible[changed..].iter_mut().for_each(|seen| *seen |= 1 << index);
-        for tracking in self.certain.values_mut() {
-            tracking.attempted.extend(changed / GRANULE..MAX_SIZE.div_ceil(GRANULE));
-        }
+        self.attempted(&(changed / GRANULE..GRANULES));
         index
     }
 
@@ -203,6 +230,7 @@ impl Model {
         for name in &self.uncertain {
             self.certain.remove(name);
         }
+        self.in_memory.clear();
     }
 
     /// The power was cut, and left `contents`: what is there now is durable, and whatever was under way
@@ -232,43 +260,64 @@ impl Model {
     /// The bitmap `name` is relative to `contents` from now on. It began to record at `since`, so
     /// it may have marks for what was not acknowledged by then.
     pub(crate) fn begin_tracking(&mut self, name: &str, contents: &[u8], since: u64) {
+        let tracking = self.tracking_since(contents, since);
+        self.certain.insert(name.to_owned(), tracking);
+        self.uncertain.remove(name);
+    }
+
+    /// The same, and it is in memory only.
+    pub(crate) fn begin_tracking_in_memory(&mut self, name: &str, contents: &[u8], since: u64) {
+        let tracking = self.tracking_since(contents, since);
+        self.in_memory.insert(name.to_owned(), tracking);
+    }
+
+    fn tracking_since(&self, contents: &[u8], since: u64) -> Tracking {
         let open = self.versions.iter().filter(|version| version.acknowledged > Some(since));
         let never = self.versions.iter().filter(|version| version.acknowledged.is_none());
-        let torn = self.torn_from / GRANULE..MAX_SIZE.div_ceil(GRANULE);
+        let torn = self.torn_from / GRANULE..GRANULES;
         let torn = torn.filter(|_| self.torn_from < MAX_SIZE);
         let written = open.chain(never).flat_map(|version| version.granules.clone());
         let attempted = written.chain(torn).collect();
-        let tracking = Tracking { references: vec![contents.to_vec()], attempted };
-        self.certain.insert(name.to_owned(), tracking);
+        Tracking { references: vec![contents.to_vec()], attempted }
+    }
+
+    /// The bitmap `name` is persistent from now on, or in memory only, with all its marks.
+    pub(crate) fn end_set(&mut self, name: &str, persistence: Persistence, change: &Change) {
+        let was_in_memory = self.in_memory.contains_key(name);
+        if was_in_memory == (persistence == Persistence::InMemory) {
+            return self.unchanged(name, change);
+        }
+        self.sets += 1;
         self.uncertain.remove(name);
+        let (from, to) = match persistence {
+            Persistence::Persistent => (&mut self.in_memory, &mut self.certain),
+            Persistence::InMemory => (&mut self.certain, &mut self.in_memory),
+        };
+        to.insert(name.to_owned(), from.remove(name).unwrap_or_else(Tracking::unknown));
     }
 
     /// The bitmap `name` still has the marks of before it was disabled, whatever they are.
     pub(crate) fn keep_old_marks(&mut self, name: &str) {
         if let Some(tracking) = self.certain.get_mut(name) {
-            tracking.attempted.extend(0..MAX_SIZE.div_ceil(GRANULE));
+            tracking.attempted.extend(0..GRANULES);
         }
     }
 
     /// The bitmap `name` is gone.
     pub(crate) fn end_tracking(&mut self, name: &str) {
         self.certain.remove(name);
+        self.in_memory.remove(name);
         self.uncertain.remove(name);
     }
 
     /// The marks of `source` are marks of `target` too.
     pub(crate) fn merged(&mut self, target: &str, source: &str) {
         self.uncertain.remove(target);
-        let source = self.certain.get(source).cloned();
+        let source = self.certain.get(source).or_else(|| self.in_memory.get(source)).cloned();
+        let source = source.unwrap_or_else(Tracking::unknown);
         let Some(tracking) = self.certain.get_mut(target) else { return };
-        match source {
-            Some(source) => {
-                tracking.references.extend(source.references);
-                tracking.attempted.extend(source.attempted);
-            }
-            // A process died while it added the source: nobody knows what marks that had.
-            None => tracking.attempted.extend(0..MAX_SIZE.div_ceil(GRANULE)),
-        }
+        tracking.references.extend(source.references);
+        tracking.attempted.extend(source.attempted);
     }
 
     /// An operation begins that may change the bitmap `name`.
@@ -307,6 +356,16 @@ impl Model {
         let seen = self.visible.iter().enumerate();
         let seen = seen.map(|(place, now)| now | began.visible.get(place).unwrap_or(&0));
         Instant { possible: seen.map(possible).collect() }
+    }
+
+    /// The file `name` is a copy of the disk from now on, and holds `contents`.
+    pub(crate) fn keep_copy(&mut self, name: String, contents: Vec<u8>) {
+        self.copies.insert(name, contents);
+    }
+
+    /// The copies by their names.
+    pub(crate) fn copies(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.copies
     }
 
     /// The names of the users' bitmaps that must be there, and of those that may be.

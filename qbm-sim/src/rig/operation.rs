@@ -4,6 +4,8 @@
 use std::ops::Range;
 
 use fastrand::Rng;
+use qbm_core::image::Persistence;
+use qbm_core::job::CopyMode;
 use qbm_core::{Id, Persist};
 
 use super::MAX_SIZE;
@@ -33,6 +35,10 @@ pub enum Operation {
     Resize(usize),
     /// The second bitmap comes.
     Add,
+    /// The second bitmap comes, in memory only.
+    AddInMemory,
+    /// The second bitmap is persistent from now on, or in memory only.
+    Set(Persistence),
     /// The second bitmap goes.
     Remove,
     /// The user's bitmap begins anew.
@@ -43,6 +49,17 @@ pub enum Operation {
     Disable,
     /// The marks of the second bitmap are marks of the user's too.
     Merge,
+    /// The disk is mirrored.
+    Mirror {
+        /// Whether writes may get ahead.
+        copy_mode: CopyMode,
+        /// Whether the disk moves to the copy: nobody writes here any more.
+        moves: bool,
+    },
+    /// What shows through an overlay comes up into it.
+    Stream,
+    /// Somebody else opens the image, which is in use.
+    OpenAgain,
 }
 
 /// What a request makes of bytes.
@@ -52,6 +69,8 @@ pub enum Request {
     Write,
     /// Zeroes.
     Zeroes,
+    /// Zeroes that keep their space.
+    FullZeroes,
     /// Zeroes, or what they were.
     Discard,
 }
@@ -84,6 +103,38 @@ impl Operation {
             10 => Self::Rebuild,
             _ => Self::Merge,
         }
+    }
+
+    /// The same as a writer does, but half of the zeroes keep their space.
+    pub(crate) fn draw_wide_request(rng: &mut Rng, size: usize) -> Self {
+        match Self::draw_request(rng, size) {
+            Self::Change { range, what: Request::Zeroes, persist } if rng.bool() => {
+                Self::Change { range, what: Request::FullZeroes, persist }
+            }
+            request => request,
+        }
+    }
+
+    /// The same as an operator does, but mostly with bitmaps that come and go in memory.
+    pub(crate) fn draw_wide_operator(rng: &mut Rng, turn: u32) -> Self {
+        match rng.u8(..9) {
+            // There is something to be made persistent then.
+            _ if turn == 0 => Self::AddInMemory,
+            0..3 => Self::Set(Persistence::Persistent),
+            3 | 4 => Self::Set(Persistence::InMemory),
+            5 => Self::Merge,
+            6 => Self::OpenAgain,
+            _ => Self::draw_operator(rng, turn),
+        }
+    }
+
+    /// A job beside all others.
+    pub(crate) fn draw_job(rng: &mut Rng) -> Self {
+        if rng.u8(..4) == 0 {
+            return Self::Stream;
+        }
+        let copy_mode = if rng.bool() { CopyMode::Background } else { CopyMode::WriteBlocking };
+        Self::Mirror { copy_mode, moves: rng.u8(..4) == 0 }
     }
 }
 

@@ -84,7 +84,7 @@ fn live(life: &Life, host: &Arc<dyn Host>, rng: &mut Rng, watch: &mut Watch<'_>)
 fn work<'a>(site: Site<'a>, life: &Life, rng: &mut Rng, watch: &mut Watch<'_>) -> bool {
     let mut executor: Executor<'a> = Executor::new(&[site.disk, site.target], rng.u64(..));
     for (name, operations) in
-        ["writer 1", "writer 2", "writer 3", "operator"].iter().zip(&life.tasks)
+        ["writer 1", "writer 2", "writer 3", "operator", "job"].iter().zip(&life.tasks)
     {
         executor.spawn(name, workload::perform_all(site, operations.clone()));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::Case;
+use super::{Case, Family};
 
 /// In how many orders of what happens at once a smaller case is tried.
 const SCHEDULES: u64 = 12;
@@ -12,6 +12,7 @@ const SCHEDULES: u64 = 12;
 /// A case that finds something, and what.
 #[derive(Clone, Debug)]
 pub struct Finding {
+    family: Family,
     seed: u64,
     parts: BTreeSet<usize>,
     schedule: u64,
@@ -27,13 +28,22 @@ impl Finding {
 
     /// The case.
     pub fn case(&self) -> Case {
-        Case::draw(self.seed).only(&self.parts, self.schedule)
+        Case::draw(self.family, self.seed).only(&self.parts, self.schedule)
     }
 
     /// The arguments that run it again.
-    pub fn arguments(&self) -> [String; 4] {
+    pub fn arguments(&self) -> [String; 6] {
         let parts: Vec<String> = self.parts.iter().map(usize::to_string).collect();
-        ["--only".to_owned(), parts.join(","), "--schedule".to_owned(), self.schedule.to_string()]
+        let (family, schedule) = (self.family.name().to_owned(), self.schedule.to_string());
+        let option = str::to_owned;
+        [
+            option("--family"),
+            family,
+            option("--only"),
+            parts.join(","),
+            option("--schedule"),
+            schedule,
+        ]
     }
 }
 
@@ -45,15 +55,15 @@ pub fn finding(case: &Case) -> Option<String> {
     Some(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A smaller case than that of `seed`, which finds something; `None` if it was the order of what
+/// A smaller case than that of `seed` in `family`, which finds something; `None` if it was the order of what
 /// happened at once, and no other one was met that does.
 ///
 /// Method: ever smaller runs of parts are left out, for as long as the rest finds something in one of a
 /// few orders of what happens at once. A part of one process says nothing about another, so the
 /// processes come first, by the numbers of the parts.
-pub fn shrink(seed: u64) -> Option<Finding> {
-    let all: BTreeSet<usize> = (0..Case::draw(seed).parts()).collect();
-    let mut smallest = still_finds(seed, all)?;
+pub fn shrink(family: Family, seed: u64) -> Option<Finding> {
+    let all: BTreeSet<usize> = (0..Case::draw(family, seed).parts()).collect();
+    let mut smallest = still_finds((family, seed), all)?;
     let mut length = smallest.parts.len().div_ceil(2);
     loop {
         let mut smaller = false;
@@ -63,7 +73,7 @@ pub fn shrink(seed: u64) -> Option<Finding> {
             smallest.parts.iter().skip(from).take(length).for_each(|part| {
                 fewer.remove(part);
             });
-            match still_finds(seed, fewer) {
+            match still_finds((family, seed), fewer) {
                 Some(found) => {
                     smallest = found;
                     smaller = true;
@@ -79,10 +89,10 @@ pub fn shrink(seed: u64) -> Option<Finding> {
     }
 }
 
-fn still_finds(seed: u64, parts: BTreeSet<usize>) -> Option<Finding> {
+fn still_finds((family, seed): (Family, u64), parts: BTreeSet<usize>) -> Option<Finding> {
     let found = (0..SCHEDULES).find_map(|schedule| {
-        let what = finding(&Case::draw(seed).only(&parts, schedule))?;
+        let what = finding(&Case::draw(family, seed).only(&parts, schedule))?;
         Some((schedule, what))
     });
-    found.map(|(schedule, what)| Finding { seed, parts, schedule, what })
+    found.map(|(schedule, what)| Finding { family, seed, parts, schedule, what })
 }

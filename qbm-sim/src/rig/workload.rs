@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use qbm_core::bits::Bits;
-use qbm_core::image::{BitmapAction, Fleece, Outcome};
+use qbm_core::image::{BitmapAction, Fleece, Outcome, Persistence};
 use qbm_core::{
     Buffer, ByteRange, Directory, Granularity, Host, Id, Image, Persist, Unmap, backup,
 };
 
 use super::model::{GRANULE, Model};
 use super::operation::{Operation, Request};
-use super::{BACKUP, OTHER, USER, backup_options, subject};
+use super::{BACKUP, OTHER, USER, backup_options, jobs, open, subject};
 use crate::{Disk, SimDirectory, SimFile};
 
 /// What a worker needs.
@@ -43,10 +43,18 @@ pub(crate) async fn perform(site: Site<'_>, operation: Operation) {
         Operation::Resize(size) => resize(site, size).await,
         Operation::Merge => merge(site).await,
         Operation::Add => begin(site, OTHER, add(OTHER)).await,
+        Operation::AddInMemory => add_in_memory(site).await,
+        Operation::Set(persistence) => set_persistence(site, persistence).await,
         Operation::Clear => begin(site, USER, BitmapAction::Clear(USER.to_owned())).await,
         Operation::Enable => begin(site, USER, BitmapAction::Enable(USER.to_owned())).await,
         Operation::Remove => end(site, OTHER, BitmapAction::Remove(OTHER.to_owned())).await,
         Operation::Disable => end(site, USER, BitmapAction::Disable(USER.to_owned())).await,
+        Operation::Mirror { copy_mode, moves } => jobs::mirror_disk(site, copy_mode, moves).await,
+        Operation::Stream => jobs::stream_disk(site).await,
+        Operation::OpenAgain => {
+            let opened = open(site.disk, site.host).await;
+            assert!(opened.is_err(), "two have opened the image for writing");
+        }
     }
 }
 
@@ -73,6 +81,7 @@ async fn change(site: Site<'_>, range: Range<usize>, what: Request, persist: Per
             site.image.write(bytes.start(), buffer, persist).await.map(drop)
         }
         Request::Zeroes => site.image.write_zeroes(bytes, Unmap::Allowed).await,
+        Request::FullZeroes => site.image.write_zeroes(bytes, Unmap::Forbidden).await,
         Request::Discard => site.image.discard(bytes).await,
     };
     if done.is_ok() {
@@ -186,6 +195,29 @@ async fn end(site: Site<'_>, name: &str, action: BitmapAction) {
     match done {
         Ok(()) => model.end_tracking(name),
         Err(error) if is_refusal(&error) => model.unchanged(name, &change),
+        Err(_) => {}
+    }
+}
+
+/// The second bitmap comes in memory: what is on the medium is what it was, also while it does.
+async fn add_in_memory(site: Site<'_>) {
+    let since = site.model.borrow().time();
+    let (name, granularity) = (OTHER.to_owned(), Granularity::MIN);
+    let action = BitmapAction::AddInMemory { name, granularity, disabled: false };
+    if site.image.transaction(&[action]).await.is_ok() {
+        let contents = subject::contents(site.image).await.expect("no read fails");
+        site.model.borrow_mut().begin_tracking_in_memory(OTHER, &contents, since);
+    }
+}
+
+async fn set_persistence(site: Site<'_>, persistence: Persistence) {
+    let change = site.model.borrow_mut().begin_change(OTHER);
+    let action = BitmapAction::SetPersistence { name: OTHER.to_owned(), persistence };
+    let done = site.image.transaction(&[action]).await;
+    let mut model = site.model.borrow_mut();
+    match done {
+        Ok(()) => model.end_set(OTHER, persistence, &change),
+        Err(error) if is_refusal(&error) => model.unchanged(OTHER, &change),
         Err(_) => {}
     }
 }
