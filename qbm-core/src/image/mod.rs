@@ -12,6 +12,7 @@
 
 mod bitmaps;
 mod book;
+mod carry;
 mod check;
 mod close;
 mod create;

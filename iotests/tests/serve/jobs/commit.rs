@@ -97,6 +97,26 @@ fn a_disk_that_is_committed_goes_on_in_the_base() {
     assert_eq!(marked(&folder, "vm.qbm"), MIB + 65536);
 }
 
+/// 040: a raw base that is shorter than the disk is made longer, and is then the disk as it is.
+#[test]
+fn a_raw_base_becomes_the_disk_of_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("base.raw"), vec![2; usize::try_from(4 * MIB).unwrap()]).unwrap();
+    ours(folder.path(), &["create", "-b", "base.raw", "-F", "raw", "vm.qbm", "8M"]).success();
+    ours(folder.path(), &["create", "copy.qbm", "1M"]).success();
+    let mut scene = Scene::of(folder);
+    qemu_io(scene.path(), DISK, &["write -P 3 6M 64k"]);
+    scene.execute("block-commit", &commit(&json!({ "top-node": "vm" })));
+    scene.event("BLOCK_JOB_READY");
+    scene.execute("block-job-complete", &json!({ "device": "j" }));
+    assert!(scene.event("BLOCK_JOB_COMPLETED")["error"].is_null());
+    qemu_io(scene.path(), DISK, &["write -P 4 7M 64k"]);
+    let folder = scene.stop();
+    let base = fs::read(folder.path().join("base.raw")).unwrap();
+    let byte = |mebibyte: u64| base[usize::try_from(mebibyte * MIB).unwrap()];
+    assert_eq!((base.len() as u64, [0, 1, 4, 6, 7].map(byte)), (8 * MIB, [1, 2, 0, 3, 4]));
+}
+
 /// 040: a commit that was told to leave the disk where it is, or is cut short by a kill, changes nothing
 /// of what it shows.
 #[test]

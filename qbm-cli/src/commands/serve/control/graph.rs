@@ -115,6 +115,18 @@ impl Node {
         }
     }
 
+    /// Lets bitmaps that are in memory only go along with the disk, which is about to move to `to`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`qbm_core::Image::carry_bitmaps`].
+    pub(super) async fn carry_bitmaps(&self, to: &Self) -> qbm_core::Result<()> {
+        match (&self.disk, &to.disk) {
+            (NodeDisk::Image(from), NodeDisk::Image(to)) => from.carry_bitmaps(to).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Closes it cleanly.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.disk {

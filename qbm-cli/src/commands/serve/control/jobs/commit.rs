@@ -148,6 +148,7 @@ impl Work<'_> {
         };
         let graph = &self.control.graph;
         let pivot = async || {
+            self.node.carry_bitmaps(&base).await?;
             image.pass_lock(depth, base.operand()).await?;
             graph.adopt(&base);
             graph.move_disks(self.node, &base);

@@ -105,6 +105,7 @@ pub(crate) fn mirror(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
         let (source, target) = (Arc::clone(&source), Arc::clone(&target));
         move |job: &super::Job| {
             let pivot = async || {
+                source.carry_bitmaps(&target).await?;
                 graph.move_disks(&source, &target);
                 Ok(())
             };
