@@ -11,12 +11,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 
 use fastrand::Rng;
 use qbm_cli::target::data_name;
 use qbm_core::zeroes::is_zero;
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::{Finished, Seed, qbm, run, tool};
 
@@ -66,14 +65,14 @@ pub fn sequence(seed: Seed) -> usize {
     let mut done = vec![Step::Overlay(None)];
     loop {
         let step = done.last().expect("there is one").clone();
-        let results = both(&sides, |side| side.perform(&chain, &step));
+        let results = sides.each_ref().map(|side| side.perform(&chain, &step));
         let codes = results.each_ref().map(|result| result.status.code());
         assert!(codes[0] == codes[1], "{}", Difference(&done, &format!("{results:#?}")));
         if codes[0] == Some(0) {
             chain.follow(&step);
             succeeded += 1;
         }
-        let seen = both(&sides, |side| side.look(&chain));
+        let seen = sides.each_ref().map(|side| side.look(&chain));
         if let Some(what) = difference(&seen, &chain.seams) {
             panic!("{}", Difference(&done, &what));
         }
@@ -224,15 +223,6 @@ fn name(image: usize) -> String {
     if image == BASE { "base.raw".to_owned() } else { format!("{image}.image") }
 }
 
-/// What `work` returns of each side, which it does at the same time.
-fn both<T: Send>([ours, theirs]: &[Side; 2], work: impl Fn(&Side) -> T + Sync) -> [T; 2] {
-    thread::scope(|scope| {
-        let ours = scope.spawn(|| work(ours));
-        let theirs = work(theirs);
-        [ours.join().expect("it does not panic"), theirs]
-    })
-}
-
 /// One of the two formats, and its folder.
 struct Side {
     folder: std::path::PathBuf,
@@ -242,7 +232,20 @@ struct Side {
 /// What is to be seen of a disk.
 struct Seen {
     bytes: Vec<u8>,
-    extents: Vec<Value>,
+    extents: Vec<Extent>,
+}
+
+/// An entry of a map.
+#[derive(Debug, Deserialize)]
+struct Extent {
+    start: u64,
+    length: u64,
+    depth: usize,
+    present: bool,
+    data: bool,
+    /// Where it is in its file, if it is in one.
+    #[serde(default)]
+    offset: Option<u64>,
 }
 
 impl Side {
@@ -315,21 +318,19 @@ impl Side {
 
     fn look(&self, chain: &Chain) -> Seen {
         let map = ["map", "--output=json", "-f", self.format, &name(chain.top())];
-        let map = self.run(self.image(), &map).success().json();
-        let extents = map.as_array().expect("a list").clone();
-        let mut bytes = vec![0; usize::try_from(chain.size()).expect("small")];
-        for extent in extents.iter().filter(|extent| extent["data"] == true) {
-            let number = |name: &str| {
-                extent[name].as_u64().and_then(|it| usize::try_from(it).ok()).expect("a number")
-            };
-            let image = chain.images[chain.images.len() - 1 - number("depth")];
+        let map = self.run(self.image(), &map).success().stdout;
+        let extents: Vec<Extent> = serde_json::from_str(&map).expect("a map");
+        let mut bytes = vec![0; place(chain.size())];
+        for extent in extents.iter().filter(|extent| extent.data) {
+            let image = chain.images[chain.images.len() - 1 - extent.depth];
             let file = match self.format_of(image) {
                 "qbm" => data_name(&name(image)),
                 _ => name(image),
             };
             let file = File::open(self.folder.join(file)).expect("it is there");
-            let part = &mut bytes[number("start")..][..number("length")];
-            file.read_exact_at(part, number("offset") as u64).expect("it is as long");
+            let part = &mut bytes[place(extent.start)..][..place(extent.length)];
+            let offset = extent.offset.expect("data is somewhere");
+            file.read_exact_at(part, offset).expect("it is as long");
         }
         Seen { bytes, extents }
     }
@@ -337,31 +338,73 @@ impl Side {
 
 /// In what the two differ.
 fn difference([ours, theirs]: &[Seen; 2], seams: &[u64]) -> Option<String> {
-    let list = |seen: &Seen| -> String {
-        seen.extents.iter().map(|extent| format!("    {extent}\n")).collect()
-    };
-    let maps = || format!("ours\n{}theirs\n{}", list(ours), list(theirs));
+    let maps = || format!("ours\n{:#?}\ntheirs\n{:#?}", ours.extents, theirs.extents);
     if ours.bytes != theirs.bytes {
         let place = ours.bytes.iter().zip(&theirs.bytes).position(|(a, b)| a != b);
         return Some(format!("the bytes differ at {place:?}\n{}", maps()));
     }
-    let length = ours.bytes.len() as u64;
-    let at = |seen: &Seen, offset: u64| {
-        let number = |extent: &Value, name: &str| extent[name].as_u64().expect("a number");
-        let holds = |extent: &&Value| {
-            (number(extent, "start")..number(extent, "start") + number(extent, "length"))
-                .contains(&offset)
-        };
-        seen.extents.iter().find(holds).cloned()
-    };
-    for (offset, sector) in (0..length).step_by(512).zip(ours.bytes.chunks(512)) {
-        let (Some(a), Some(b)) = (at(ours, offset), at(theirs, offset)) else {
+    let (mut ours_left, mut theirs_left) = (&ours.extents[..], &theirs.extents[..]);
+    for (offset, sector) in (0..).step_by(512).zip(ours.bytes.chunks(512)) {
+        let (Some(a), Some(b)) = (at(&mut ours_left, offset), at(&mut theirs_left, offset)) else {
             return Some(format!("the map ends before {offset}\n{}", maps()));
         };
-        let compared = !is_zero(sector) && !seams.contains(&(offset / CLUSTER));
-        if compared && (&a["depth"], &a["present"]) != (&b["depth"], &b["present"]) {
+        let compared = !seams.contains(&(offset / CLUSTER)) && !is_zero(sector);
+        if compared && (a.depth, a.present) != (b.depth, b.present) {
             return Some(format!("the maps differ at {offset}\n{}", maps()));
         }
     }
     None
+}
+
+/// The extent that has `offset`, of those that are `left`: the ones before it are left behind.
+fn at<'a>(left: &mut &'a [Extent], offset: u64) -> Option<&'a Extent> {
+    while let Some((first, rest)) = left.split_first() {
+        if offset < first.start + first.length {
+            return Some(first).filter(|first| first.start <= offset);
+        }
+        *left = rest;
+    }
+    None
+}
+
+/// A place on a disk, which is small.
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).expect("the disk is small")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two sectors, of ones and of zeroes, with these extents: the length and depth of each.
+    fn seen(extents: &[(u64, usize)]) -> Seen {
+        let mut start = 0;
+        let extent = |(length, depth): &(u64, usize)| {
+            start += length;
+            let (present, data) = (true, true);
+            let (length, depth) = (*length, *depth);
+            Extent { start: start - length, length, depth, present, data, offset: None }
+        };
+        let extents = extents.iter().map(extent).collect();
+        Seen { bytes: [[1; 512], [0; 512]].concat(), extents }
+    }
+
+    #[test]
+    fn a_difference_of_the_maps_is_one_where_there_is_data_that_both_put_alike() {
+        let differ = |ours: &[(u64, usize)], theirs: &[(u64, usize)], seams: &[u64]| {
+            difference(&[seen(ours), seen(theirs)], seams).is_some()
+        };
+        assert!(!differ(&[(1024, 0)], &[(512, 0), (512, 0)], &[]), "however they are divided");
+        assert!(differ(&[(1024, 0)], &[(512, 1), (512, 0)], &[]), "ones in another layer");
+        assert!(!differ(&[(1024, 0)], &[(512, 0), (512, 1)], &[]), "zeroes in another layer");
+        assert!(!differ(&[(1024, 0)], &[(512, 1), (512, 0)], &[0]), "where a disk ended");
+        assert!(differ(&[(1024, 0)], &[(512, 0)], &[]), "a map that ends too early");
+    }
+
+    #[test]
+    fn a_difference_of_a_byte_is_one() {
+        let mut other = seen(&[(1024, 0)]);
+        other.bytes[1023] = 1;
+        assert!(difference(&[seen(&[(1024, 0)]), other], &[]).is_some());
+    }
 }

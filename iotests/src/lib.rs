@@ -24,6 +24,6 @@ pub use loop_ext4::LoopExt4;
 pub use program::{Finished, run, run_with_input, tool};
 pub use qbm::qbm;
 pub use refused::refused;
-pub use seed::{Seed, rounds};
+pub use seed::{Seed, rounds, rounds_at_once};
 pub use served::{Served, folder_with_image};
 pub use victim::{Moment, Remains, Victim};

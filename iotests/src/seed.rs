@@ -59,6 +59,25 @@ pub fn rounds(count: usize, mut round: impl FnMut(Seed)) {
     }
 }
 
+/// The same with as many rounds at a time as there are processors.
+///
+/// # Panics
+///
+/// As [`rounds`] does.
+pub fn rounds_at_once(count: usize, round: impl Fn(Seed) + Sync) {
+    if std::env::var_os(VARIABLE).is_some() {
+        return rounds(1, round);
+    }
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for worker in 0..workers {
+            let share = (count + worker) / workers;
+            let round = &round;
+            scope.spawn(move || rounds(share, round));
+        }
+    });
+}
+
 fn each_round(count: usize, seeds: &mut Rng, mut round: impl FnMut(Seed)) {
     for index in 0..count {
         let seed = Seed(seeds.u64(..));
@@ -86,6 +105,8 @@ impl Drop for ReplayLine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -100,6 +121,17 @@ mod tests {
     #[test]
     fn one_seed_draws_the_same_numbers_each_time() {
         assert_eq!(Seed(7).random().u64(..), Seed(7).random().u64(..));
+    }
+
+    #[test]
+    fn as_many_rounds_are_done_at_once_as_one_after_the_other() {
+        for count in [0, 1, 2, 7] {
+            let done = AtomicUsize::new(0);
+            rounds_at_once(count, |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), count);
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use iotests::{differential, rounds};
+use iotests::{differential, rounds_at_once};
 
 fn main() -> ExitCode {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -11,11 +12,12 @@ fn main() -> ExitCode {
         eprintln!("usage: differential COUNT");
         return ExitCode::FAILURE;
     }
-    let (mut sequences, mut steps) = (0, 0);
-    rounds(count, |seed| {
-        steps += differential::sequence(seed);
-        sequences += 1;
+    let (sequences, steps) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    rounds_at_once(count, |seed| {
+        steps.fetch_add(differential::sequence(seed), Ordering::Relaxed);
+        sequences.fetch_add(1, Ordering::Relaxed);
     });
+    let (sequences, steps) = (sequences.into_inner(), steps.into_inner());
     println!("{sequences} sequences, {steps} steps that succeeded, no difference");
     ExitCode::SUCCESS
 }
