@@ -55,6 +55,11 @@ impl Allocation {
         self.bits.swap(CountedArc::new(bits));
     }
 
+    /// Whether the same clusters are in the data image as by `other`.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.cluster == other.cluster && self.bits().areas().eq(other.bits().areas())
+    }
+
     /// The first of `range` that are alike, and whether they are in the data image. What the bits do
     /// not reach, because the disk has just been cut, is not.
     fn first_stretch(&self, range: ByteRange) -> (ByteRange, bool) {

@@ -71,6 +71,32 @@ impl<D: Directory> Disk<'_, D> {
         }
     }
 
+    /// How many images it is made of.
+    pub(crate) fn layers(self) -> usize {
+        match self {
+            Self::File { .. } => 1,
+            Self::Image(image) => image.layers(),
+        }
+    }
+
+    /// Whether its layer at `place` is known to be that of `image` at `depth`: the same data image with
+    /// the same clusters in it.
+    pub(crate) async fn layer_is<I: Directory>(
+        self,
+        place: usize,
+        image: &Image<I>,
+        depth: usize,
+    ) -> bool {
+        match self {
+            Self::File { file, size, .. } => image.has_layer(depth, file, (size, None)).await,
+            Self::Image(own) => {
+                let layer = own.layer(place);
+                let contents = (layer.size, layer.allocation.as_deref());
+                image.has_layer(depth, &layer.data, contents).await
+            }
+        }
+    }
+
     /// Locks it, if it is an image its data image.
     pub(crate) async fn lock(self, lock: Lock) -> Result<()> {
         let (name, file) = match self {

@@ -5,7 +5,7 @@ use crate::copy::{Copying, Progress, Writing, copy_bytes};
 use crate::disk::Disk;
 use crate::{ByteRange, Directory, Granularity, Result};
 
-use super::windows::{WINDOW, Windows};
+use super::pair::{Pair, Part, WINDOW};
 
 /// Copies to `data`, which is empty and as long as `source`, each cluster of `source` that differs
 /// from `backing`, and makes it durable. Returns which they are: with those over `backing` it is the
@@ -22,20 +22,22 @@ pub async fn copy_over<S: Directory, B: Directory, T: Directory>(
 ) -> Result<Bits> {
     let size = source.size();
     let own = Bits::new(cluster.granules_of(size));
-    let shared = depth_in(source, backing).await;
-    let mut windows = Windows::default();
+    let mut pair = Pair::new(source, Some(backing), false).await;
     // Whole clusters, so that each is compared to its end before it is copied.
     let step = WINDOW.max(cluster.bytes());
     let mut offset = 0;
     while offset < size {
         let rest = ByteRange::new(offset, size - offset);
-        let same = same_from(source, backing, shared, rest).await?;
-        let end = if same == size { size } else { same - same % step };
+        let end = match pair.first(rest).await? {
+            Part::Same(part) if part.end() == size => size,
+            Part::Same(part) => part.end() - part.end() % step,
+            Part::Unknown(_) => offset,
+        };
         let stretch = if end > offset {
             rest.clip(end)
         } else {
             let stretch = rest.clip(offset + step);
-            compare(source, backing, shared, (stretch, cluster), (&own, &mut windows)).await?;
+            compare(&mut pair, (stretch, cluster), &own).await?;
             for granules in own.areas_in(cluster.granules_touched(stretch)) {
                 let from = cluster.bytes_of(granules, size);
                 let copying =
@@ -52,56 +54,23 @@ pub async fn copy_over<S: Directory, B: Directory, T: Directory>(
     Ok(own)
 }
 
-/// How deep in `source` the layer lies that is `backing`, if it is one.
-async fn depth_in<S: Directory, B: Directory>(
-    source: Disk<'_, S>,
-    backing: Disk<'_, B>,
-) -> Option<usize> {
-    let Disk::Image(image) = source else { return None };
-    for depth in 0..image.layers() {
-        if backing.is_layer_of(image, depth).await == Some(true) {
-            return Some(depth);
-        }
-    }
-    None
-}
-
-/// Where the first bytes of `range` end that are known to be the same in both without a look at them.
-async fn same_from<S: Directory, B: Directory>(
-    source: Disk<'_, S>,
-    backing: Disk<'_, B>,
-    shared: Option<usize>,
-    range: ByteRange,
-) -> Result<u64> {
-    let ours = source.extent(range).await?;
-    if shared.is_some_and(|depth| ours.depth >= depth) {
-        return Ok(range.start() + ours.length);
-    }
-    let theirs = backing.extent(range).await?;
-    let alike = if ours.data || theirs.data { 0 } else { ours.length.min(theirs.length) };
-    Ok(range.start() + alike)
-}
-
 /// Sets the clusters of `stretch` that differ.
 async fn compare<S: Directory, B: Directory>(
-    source: Disk<'_, S>,
-    backing: Disk<'_, B>,
-    shared: Option<usize>,
+    pair: &mut Pair<'_, S, B>,
     (stretch, cluster): (ByteRange, Granularity),
-    (own, windows): (&Bits, &mut Windows),
+    own: &Bits,
 ) -> Result<()> {
     let mut left = stretch;
     while !left.is_empty() {
-        let same = same_from(source, backing, shared, left).await?;
-        if same > left.start() {
-            left = left.skip(same - left.start());
-            continue;
-        }
-        let length = source.extent(left).await?.length.min(WINDOW);
-        let part = left.clip(left.start() + length);
-        for piece in windows.differing(source, Some(backing), part, cluster.bytes()).await? {
-            own.set(cluster.granules_touched(piece));
-        }
+        let part = match pair.first(left).await? {
+            Part::Same(part) => part,
+            Part::Unknown(part) => {
+                for piece in pair.differing(part, cluster.bytes()).await? {
+                    own.set(cluster.granules_touched(piece));
+                }
+                part
+            }
+        };
         left = left.skip(part.length());
     }
     Ok(())

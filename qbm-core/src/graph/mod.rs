@@ -8,8 +8,8 @@
 
 mod commit;
 mod copy_over;
+mod pair;
 mod rebase;
-mod windows;
 
 pub use commit::{CommitOptions, commit};
 pub use copy_over::copy_over;

@@ -3,11 +3,11 @@
 use crate::copy::Progress;
 use crate::descriptor::ImageRef;
 use crate::disk::Disk;
-use crate::image::{self, Extent, no_overlay};
+use crate::image::{self, no_overlay};
 use crate::job::{Side, Steps, Then};
 use crate::{ByteRange, Directory, Host, Image, Result};
 
-use super::windows::{WINDOW, Windows};
+use super::pair::{Pair, Part, WINDOW};
 
 /// What is to be behind an overlay.
 #[derive(Debug)]
@@ -69,11 +69,12 @@ pub(crate) async fn pull_differences<D: Directory, B: Directory>(
 ) -> Result<u64> {
     let cluster = top.cluster().ok_or_else(|| no_overlay(top.name()))?.bytes();
     let total = top.size();
-    let mut windows = Windows::default();
+    // What the overlay has itself it keeps.
+    let mut pair = Pair::new(Disk::Image(top), onto, true).await;
     let mut pulled = 0;
     let mut left = ByteRange::new(0, total);
     while !left.is_empty() {
-        let step = match pull_first(top, onto, (left, cluster), &mut windows).await {
+        let step = match pull_first(top, &mut pair, left, cluster).await {
             Ok(step) => step,
             Err(error) => {
                 let part = left.clip(left.start() + WINDOW);
@@ -93,25 +94,19 @@ pub(crate) async fn pull_differences<D: Directory, B: Directory>(
 /// The same for the first bytes of `left`; returns how many were dealt with, and how many pulled.
 async fn pull_first<D: Directory, B: Directory>(
     top: &Image<D>,
-    onto: Option<Disk<'_, B>>,
-    (left, cluster): (ByteRange, u64),
-    windows: &mut Windows,
+    pair: &mut Pair<'_, D, B>,
+    left: ByteRange,
+    cluster: u64,
 ) -> Result<(u64, u64)> {
-    let shown = top.block_status(left).await?;
-    let there = match onto {
-        Some(disk) => disk.extent(left.clip(left.start() + shown.length)).await?,
-        None => Extent { present: false, data: false, ..shown },
+    let part = match pair.first(left).await? {
+        Part::Same(part) => return Ok((part.length(), 0)),
+        Part::Unknown(part) => part,
     };
-    let mut part = left.clip(left.start() + shown.length.min(there.length));
     let mut pulled = 0;
-    let own = shown.present && shown.depth == 0;
-    if !own && (shown.data || there.data) {
-        part = part.clip(part.start() + WINDOW);
-        for piece in windows.differing(Disk::Image(top), onto, part, cluster).await? {
-            // With what it is a part of: the clusters whole.
-            top.pull(piece).await?;
-            pulled += piece.length();
-        }
+    for piece in pair.differing(part, cluster).await? {
+        // With what it is a part of: the clusters whole.
+        top.pull(piece).await?;
+        pulled += piece.length();
     }
     Ok((part.length(), pulled))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::switch::Plan;
+use crate::chain::{Allocation, Layer};
 use crate::sync::CountedArc;
 use crate::track::clusters::Clusters;
 use crate::{Access, ByteRange, Directory, Error, Result, Storage, Unmap};
@@ -23,6 +24,26 @@ impl<D: Directory> Image<D> {
         let layer = self.chain.layer(depth).data.identity().await.ok().flatten().map(which);
         let other = storage.identity().await.ok().flatten().map(which);
         Some(layer? == other?)
+    }
+
+    pub(crate) fn layer(&self, depth: usize) -> &Layer<D::File> {
+        self.chain.layer(depth)
+    }
+
+    /// Whether `data`, of which the clusters in `allocation` count, and all if there is none, is known
+    /// to be the layer at `depth`, a disk of `size` bytes.
+    pub(crate) async fn has_layer<F: Storage>(
+        &self,
+        depth: usize,
+        data: &F,
+        (size, allocation): (u64, Option<&Allocation>),
+    ) -> bool {
+        let layer = self.chain.layer(depth);
+        let own = layer.allocation.as_deref();
+        layer.size == size
+            && own.is_some() == allocation.is_some()
+            && own.zip(allocation).is_none_or(|(own, other)| own.is_like(other))
+            && self.is_layer(depth, data).await == Some(true)
     }
 
     /// Puts into the image what its clusters in `range` show, so that they no longer depend on what

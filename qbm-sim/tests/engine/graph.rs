@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use qbm_core::bits::Bits;
 use qbm_core::descriptor::{Durability, Format, ImageRef};
 use qbm_core::graph::{self, CommitOptions, Onto};
 use qbm_core::image::{
@@ -299,4 +300,32 @@ fn so_does_a_copy_over_what_is_behind() {
 #[test]
 fn so_does_a_copy_over_another_disk() {
     cut_everywhere(Deed::CopyOverOther);
+}
+
+/// Two descriptors may name one data image, in which other clusters count: a rebase from the one to the other
+/// looks at what they show.
+#[test]
+fn a_rebase_compares_images_that_share_a_data_image_and_not_its_clusters() {
+    const TWIN: &str = "twin.qbm";
+    let disk = Disk::immediate(chain(), 1);
+    run(&disk, 1, async {
+        let expected = contents(&open(&disk, CHAIN[2], Access::Read, 2).await.unwrap()).await;
+        let directory = SimDirectory::new(&disk);
+        let file = CHAIN[1].replace("qbm", "raw");
+        let data = directory.open(&file, Access::Write).await.unwrap();
+        let backing = ImageRef { file: CHAIN[0].to_owned(), format: Format::Qbm };
+        let cluster = Granularity::from_bytes(CLUSTER).unwrap();
+        let over = Some(Over { backing, cluster, own: Bits::new(cluster.granules_of(BASE)) });
+        let durability = Durability::Exact;
+        let contents_of_twin = Contents { file, data, over, bitmaps: Vec::new(), durability };
+        image::create_around(&directory, TWIN, contents_of_twin, &*host(3)).await.unwrap();
+
+        let twin = open(&disk, TWIN, Access::Read, 4).await.unwrap();
+        let top = open(&disk, CHAIN[2], Access::Write, 5).await.unwrap();
+        let backing = ImageRef { file: TWIN.to_owned(), format: Format::Qbm };
+        let onto = Onto { backing, disk: Operand::Image(&twin) };
+        graph::rebase(top, Some(onto), &mut |_| ()).await.unwrap();
+        let top = open(&disk, CHAIN[2], Access::Read, 6).await.unwrap();
+        assert!(contents(&top).await == expected, "the disk is another");
+    });
 }
