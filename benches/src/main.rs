@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what tracking costs, beside not tracking, a backup beside qemu-img, and the
-//! server beside others. With arguments, only what they name: `aio`, `audit`, `backup`, `marks`, `opening`,
+//! server beside others. With arguments, only what they name: `aio`, `audit`, `backup`, `chains`, `marks`, `opening`,
 //! `serving`.
 //!
 //! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
@@ -9,6 +9,7 @@
 mod aio;
 mod audit;
 mod backup;
+mod chains;
 mod marks;
 mod opening;
 mod serving;
@@ -58,6 +59,11 @@ fn main() -> anyhow::Result<ExitCode> {
     if wanted("serving") {
         for (place, folder) in places {
             rows.extend(serving::rows(place, folder)?);
+        }
+    }
+    if wanted("chains") {
+        for (place, folder) in places {
+            rows.extend(chains::rows(place, folder)?);
         }
     }
     if wanted("aio") {
