@@ -178,6 +178,7 @@ fn a_base_of_two_disks_is_not_written_to() {
     let ended = scene.event("BLOCK_JOB_COMPLETED");
     let error = ended["error"].as_str().unwrap();
     assert!(error.contains("base.raw: lock"), "{error}");
+    scene.status("null");
     qemu_io(scene.path(), DISK, &SHOWN);
     scene.execute("blockdev-del", &json!({ "node-name": "other" }));
     scene.execute("block-commit", &commit(&json!({})));

@@ -2,6 +2,7 @@
 
 mod backup;
 mod commit;
+mod incremental;
 mod mirror;
 mod stream;
 mod verbs;
@@ -45,15 +46,20 @@ impl Scene {
 
     /// The same in a folder that has the images.
     fn of(folder: tempfile::TempDir) -> Self {
+        let scene = Self::start(folder);
+        super::qemu_io(scene.path(), DISK, &["write -P 1 0 1M"]);
+        scene
+    }
+
+    /// The same, without a write.
+    fn start(folder: tempfile::TempDir) -> Self {
         let mut command = qbm();
         command.current_dir(folder.path()).args(["serve", "--socket", "qbm.sock"]);
         command.args(["--qmp", "control.qmp", "vm=vm.qbm", "copy=copy.qbm"]);
         let served = Served::spawn(&mut command, 2);
         let mut monitor = Client::connect(&folder.path().join("control.qmp"), &[]).unwrap();
         monitor.execute("nbd-server-remove", &json!({ "name": "copy" })).unwrap();
-        let scene = Self { folder, served, monitor };
-        super::qemu_io(scene.path(), DISK, &["write -P 1 0 1M"]);
-        scene
+        Self { folder, served, monitor }
     }
 
     fn path(&self) -> &Path {
