@@ -110,8 +110,8 @@ mutants! {
     wide {
         /// A bitmap that is made persistent, or so no longer, leaves its marks behind.
         MarksLeft,
-        /// A mirror ends without its last round.
-        LastRoundSkipped,
+        /// A mirror that is told to end does not copy what was written since.
+        LastRoundsSkipped,
     }
     races {
         /// A mark is loaded and stored, so that one of another thread in between is lost.

@@ -17,6 +17,7 @@ const WITNESSES: &[(Mutant, u64)] = &[
     (Mutant::NoCopyFirst, 1974),
     (Mutant::TicketOnDrop, 1597),
     (Mutant::RebuildUnrecorded, 102_647_015_050),
+    (Mutant::LastRoundsSkipped, 1471),
 ];
 
 /// Prints a table of the planted bugs, and fails unless each was found.

@@ -28,11 +28,17 @@ pub(super) async fn mirror_disk(site: Site<'_>, copy_mode: CopyMode, moves: bool
         assert!(subject::contents(site.image).await? == contents(), "P5: the disk has not moved");
         Ok(())
     };
-    let began = site.model.borrow_mut().begin_instant();
     let job = mirror(site.image, target, &options, &control, pivot);
-    let done = ended(job, &control, moves).await;
+    let mut began = None;
+    let ask = || {
+        // What was written before is in the copy.
+        began = Some(site.model.borrow_mut().begin_instant());
+        let accepted = if moves { control.complete() } else { control.cancel_gently() };
+        accepted.expect("it is ready");
+    };
+    let done = ended(job, &control, ask).await;
     control.conclude(&done);
-    if done.is_ok() {
+    if let (Ok(()), Some(began)) = (done, began) {
         let (mut model, contents) = (site.model.borrow_mut(), contents());
         model.end_instant(&began).check(0, &contents);
         model.keep_copy(name, contents);
@@ -47,22 +53,21 @@ async fn new_file(directory: &SimDirectory, name: &str, size: u64) -> std::io::R
     Ok(file)
 }
 
-/// Runs `job` to its end, for which it is asked once it is ready.
+/// Runs `job` to its end, for which `ask` asks it once it is ready.
 async fn ended(
     job: impl Future<Output = Result<()>>,
     control: &JobControl,
-    moves: bool,
+    ask: impl FnOnce(),
 ) -> Result<()> {
-    let (mut job, mut asked) = (pin!(job), false);
+    let (mut job, mut ask) = (pin!(job), Some(ask));
     poll_fn(|context| {
         loop {
             let polled = job.as_mut().poll(context);
-            if polled.is_ready() || asked || control.info().status != Status::Ready {
-                return polled;
+            let is_ready = polled.is_pending() && control.info().status == Status::Ready;
+            match ask.take_if(|_| is_ready) {
+                Some(ask) => ask(),
+                None => return polled,
             }
-            asked = true;
-            let accepted = if moves { control.complete() } else { control.cancel_gently() };
-            accepted.expect("it is ready");
         }
     })
     .await

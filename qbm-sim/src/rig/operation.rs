@@ -134,7 +134,7 @@ impl Operation {
             return Self::Stream;
         }
         let copy_mode = if rng.bool() { CopyMode::Background } else { CopyMode::WriteBlocking };
-        Self::Mirror { copy_mode, moves: rng.u8(..4) == 0 }
+        Self::Mirror { copy_mode, moves: rng.bool() }
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Replay(pub(crate) u64, pub(crate) String);
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("QBM_SEED={} cargo test -p qbm-sim --test jobs: {}", self.0, self.1);
+            eprintln!("QBM_SEED={} cargo test -p qbm-sim --test engine jobs: {}", self.0, self.1);
         }
     }
 }
