@@ -39,7 +39,7 @@ macro_rules! atomic {
 pub(crate) use loom::sync::atomic::Ordering;
 
 atomic!(AtomicU64, u64, [swap, fetch_add, fetch_or]);
-atomic!(AtomicBool, bool, []);
+atomic!(AtomicBool, bool, [swap]);
 
 impl AtomicBool {
     pub(crate) fn compare_exchange(
