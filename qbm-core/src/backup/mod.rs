@@ -22,7 +22,10 @@ mod verify;
 pub use points::{PointEntry, Points, points};
 pub use reference::{Reference, reference};
 pub use restore::{Restored, restore};
-pub use run::{BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, run, run_live};
+pub use run::{
+    BackupOptions, BackupReport, Estimate, FullReason, Kind, estimate, make_ready, new_point, run,
+    run_live, store,
+};
 pub use verify::{Finding, MAX_AREAS, verify};
 
 pub use crate::copy::Progress;

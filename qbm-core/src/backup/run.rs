@@ -11,7 +11,7 @@ use crate::chain::MAX_LAYERS;
 use crate::descriptor::{
     Bitmap, BitmapKind, Descriptor, Doubt, Format, ImageRef, Point, SealRef, SegmentRef,
 };
-use crate::image::{ALLOCATION, BitmapAction, BitmapInfo, Fleece, FrozenPoint, Outcome, seal};
+use crate::image::{ALLOCATION, BitmapInfo, Fleece, FrozenPoint, NewPoint, Outcome, seal};
 use crate::job::Steps;
 use crate::{Directory, Error, Granularity, Host, Id, Image, Result, Storage, directory as names};
 
@@ -176,29 +176,71 @@ async fn make<D: Directory, T: Directory>(
 ) -> Result<BackupReport> {
     // Whatever it is: a point that cannot be read, or no point at all.
     names::refuse_taken(target, &format!("{}{DESCRIPTOR_SUFFIX}", options.name)).await?;
+    make_ready(image, target, options).await?;
+    let point = new_point(options, fleece, host);
+    let frozen = image.prepare_with_point(&[], point).await?.commit().await?;
+    let frozen = frozen.expect("it was to take one");
+    store((image, frozen), target, options, host, steps).await
+}
+
+/// Settles what a crash has left of an earlier backup, and finds what is in the way of one with `options`,
+/// whose [point](new_point) is then taken, alone or with those of other images.
+///
+/// # Errors
+///
+/// Any error of either side, or [`Error::Unusable`] where an incremental backup is required and
+/// cannot be.
+pub async fn make_ready<D: Directory, T: Directory>(
+    image: &Image<D>,
+    target: &T,
+    options: &BackupOptions,
+) -> Result<()> {
     let points = points(target).await?;
     settle_earlier(image, &points, &options.bitmap).await?;
-    let bitmap = find(image, &options.bitmap).await;
-    let parent = bitmap.as_ref().and_then(|bitmap| bitmap.points[0]);
-    let expected = kind(parent, &points, options);
-    if let (Kind::Full(reason), true) = (expected, options.require_incremental) {
-        let what = format!("an incremental backup is not possible: {}", reason.sentence());
-        return Err(Error::unusable(image.name(), what));
-    }
-    if bitmap.is_none() {
-        let add = BitmapAction::Add {
-            name: options.bitmap.clone(),
-            granularity: options.granularity,
-            disabled: false,
-        };
-        image.transaction(&[add]).await?;
-    }
-    let (bitmap, id) = (&options.bitmap, host.fresh_id());
-    let frozen = match fleece {
-        Some(fleece) => image.begin_live_point(bitmap, id, fleece).await?,
-        None => image.begin_point(bitmap, id).await?,
-    };
-    let kind = kind(frozen.parent(), &points, options);
+    let parent = find(image, &options.bitmap).await.and_then(|bitmap| bitmap.points[0]);
+    possible_kind(image.name(), parent, &points, options).map(drop)
+}
+
+/// The point of a backup with `options`; its bitmap is added if the image does not have it.
+pub fn new_point<F: Storage>(
+    options: &BackupOptions,
+    fleece: Option<Arc<Fleece<F>>>,
+    host: &Arc<dyn Host>,
+) -> NewPoint<F> {
+    let (bitmap, add) = (options.bitmap.clone(), Some(options.granularity));
+    NewPoint { bitmap, add, id: host.fresh_id(), fleece }
+}
+
+/// Stores `frozen`, a point of `image`, in `target`, and settles it: by whether it is there.
+///
+/// # Errors
+///
+/// As for [`run_live`].
+pub async fn store<D: Directory, T: Directory>(
+    (image, frozen): (&Image<D>, FrozenPoint<D::File>),
+    target: &T,
+    options: &BackupOptions,
+    host: &Arc<dyn Host>,
+    steps: &mut (impl Steps + ?Sized),
+) -> Result<BackupReport> {
+    let stored = store_frozen((image, &frozen), target, options, host, steps).await;
+    let outcome = if stored.is_ok() { Outcome::Stored } else { Outcome::Abandoned };
+    let settled = image.settle_point(frozen, outcome).await;
+    let report = stored?;
+    settled?;
+    Ok(report)
+}
+
+async fn store_frozen<D: Directory, T: Directory>(
+    (image, frozen): (&Image<D>, &FrozenPoint<D::File>),
+    target: &T,
+    options: &BackupOptions,
+    host: &Arc<dyn Host>,
+    steps: &mut (impl Steps + ?Sized),
+) -> Result<BackupReport> {
+    let points = points(target).await?;
+    // What was done with the point may have changed it.
+    let kind = possible_kind(image.name(), frozen.parent(), &points, options)?;
     if let Kind::Incremental { .. } = kind {
         frozen.view().spare_unmarked();
     }
@@ -212,12 +254,8 @@ async fn make<D: Directory, T: Directory>(
         stored: 0,
         doubt: frozen.doubt(),
     };
-    let store = Store { image, target, frozen: &frozen, points: &points, host };
-    let stored = store.point(&mut report, steps).await;
-    let outcome = if stored.is_ok() { Outcome::Stored } else { Outcome::Abandoned };
-    let settled = image.settle_point(frozen, outcome).await;
-    stored?;
-    settled?;
+    let store = Store { image, target, frozen, points: &points, host };
+    store.point(&mut report, steps).await?;
     Ok(report)
 }
 
@@ -247,6 +285,22 @@ fn kind(parent: Option<Id>, points: &Points, options: &BackupOptions) -> Kind {
         Some(parent) if points.by_id(parent).is_none() => Kind::Full(FullReason::ParentMissing),
         Some(parent) if points.depth(parent) >= MAX_LAYERS => Kind::Full(FullReason::ChainTooLong),
         Some(parent) => Kind::Incremental { parent },
+    }
+}
+
+/// The same, where it is what `options` require.
+fn possible_kind(
+    name: &str,
+    parent: Option<Id>,
+    points: &Points,
+    options: &BackupOptions,
+) -> Result<Kind> {
+    match kind(parent, points, options) {
+        Kind::Full(reason) if options.require_incremental => {
+            let what = format!("an incremental backup is not possible: {}", reason.sentence());
+            Err(Error::unusable(name, what))
+        }
+        kind => Ok(kind),
     }
 }
 

@@ -49,10 +49,10 @@ pub use create::{
 };
 pub use map::{Extent, MarkedExtent};
 pub use open::OpenOptions;
-pub use point::{FrozenPoint, Outcome, PointView};
+pub use point::{FrozenPoint, NewPoint, Outcome, PointView};
 pub(crate) use rebase::{no_overlay, put_over};
 pub use segment_file::{MAX_GRANULES, MAX_GRANULES_TOGETHER};
-pub use transaction::{BitmapAction, PreparedTransaction};
+pub use transaction::{BitmapAction, NotTogether, PreparedTransaction, commit_together};
 
 pub use crate::track::shield::Fleece;
 pub(crate) use watching::{Round, Watching};

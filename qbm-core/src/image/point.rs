@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::bitmaps::free;
+use super::bitmaps::{Control, Persistence, free};
 use super::map::marked_extents;
 use super::switch::Plan;
 use super::transaction::plan_collapse;
@@ -15,9 +15,7 @@ use crate::descriptor::Doubt;
 use crate::mutants::{self, Mutant};
 use crate::track::segment::Segment;
 use crate::track::shield::{Fleece, Shield};
-use crate::{
-    Access, Buffer, ByteRange, Directory, Error, Granularity, Id, Persist, Result, Storage,
-};
+use crate::{Buffer, ByteRange, Directory, Error, Granularity, Id, Persist, Result, Storage};
 
 /// What a bitmap held at a point in time.
 ///
@@ -49,6 +47,26 @@ impl<F> Clone for PointView<F> {
         let (segment, shield) = (Arc::clone(&self.segment), self.shield.clone());
         Self { size: self.size, segment, shield }
     }
+}
+
+/// A point that a transaction is to take.
+#[derive(Debug)]
+pub struct NewPoint<F> {
+    /// The bitmap that it is of.
+    pub bitmap: String,
+    /// The granularity with which the bitmap is added if there is none.
+    pub add: Option<Granularity>,
+    /// Its id.
+    pub id: Id,
+    /// Where what it needs and a guest writes over goes; without one, nobody may write meanwhile.
+    pub fleece: Option<Arc<Fleece<F>>>,
+}
+
+/// A point that comes with a plan.
+pub(super) struct PlannedPoint<F: Storage> {
+    point: FrozenPoint<F>,
+    /// The segments whose marks it has besides those of its own.
+    others: Vec<Arc<Segment<F>>>,
 }
 
 /// What became of a point.
@@ -183,15 +201,26 @@ impl<D: Directory> Image<D> {
 
     async fn take_point(
         &self,
-        name: &str,
-        point: Id,
+        bitmap: &str,
+        id: Id,
         fleece: Option<Arc<Fleece<D::File>>>,
     ) -> Result<FrozenPoint<D::File>> {
-        if self.access == Access::Read {
-            return Err(Error::ReadOnly);
+        let point = NewPoint { bitmap: bitmap.to_owned(), add: None, id, fleece };
+        let taken = self.prepare_with_point(&[], point).await?.commit().await?;
+        Ok(taken.expect("it was to take one"))
+    }
+
+    /// Plans `new`, which nobody has until the plan is decided.
+    pub(super) async fn plan_point(
+        &self,
+        plan: &mut Plan<D::File>,
+        new: NewPoint<D::File>,
+    ) -> Result<PlannedPoint<D::File>> {
+        let NewPoint { bitmap: name, add, id, fleece } = new;
+        if let (Some(granularity), false) = (add, plan.bitmaps.iter().any(|it| it.name == name)) {
+            self.plan_add(plan, &name, (granularity, Persistence::Persistent), false).await?;
         }
-        let mut control = self.control.lock().await;
-        let bitmap = control.free(name)?;
+        let bitmap = free(&mut plan.bitmaps, &name)?;
         if bitmap.disabled {
             return Err(Error::unusable(&self.name, format!("bitmap '{name}' is disabled")));
         }
@@ -202,29 +231,35 @@ impl<D: Directory> Image<D> {
         let (parent, doubt) = (bitmap.segments[0].point, bitmap.doubt);
         // What is copied at a time stays short, however coarse the bitmap is.
         let granularity = bitmap.granularity.min(Granularity::DEFAULT);
-        let size = self.size();
+        let size = plan.size;
         let shield = fleece.map(|fleece| Arc::new(Shield::new(fleece, granularity, size)));
-        let mut plan = Plan::of(&control, size);
-        plan.shield = shield.clone().map(|shield| (point, shield));
-        if let Err(error) = self.plan_successor(&mut plan, name, point).await {
-            self.forget_fresh(plan).await;
-            return Err(error);
-        }
-        self.switch_to(&mut control, plan).await?;
-        let bitmap = control.free(name)?;
+        plan.shield = shield.clone().map(|shield| (id, shield));
+        self.plan_successor(plan, &name, id).await?;
+        let bitmap = free(&mut plan.bitmaps, &name)?;
         let (_successor, frozen) = bitmap.segments.split_last().expect("it has a successor");
         let segment = Arc::clone(&frozen[0].segment);
-        let others: Vec<_> = frozen[1..].iter().map(|held| Arc::clone(&held.segment)).collect();
+        let others = frozen[1..].iter().map(|held| Arc::clone(&held.segment)).collect();
         let view = PointView { size, segment, shield };
-        let frozen = FrozenPoint { bitmap: name.to_owned(), point, parent, doubt, view };
+        let point = FrozenPoint { bitmap: name, point: id, parent, doubt, view };
+        Ok(PlannedPoint { point, others })
+    }
+
+    /// Takes a point whose plan was decided: from now on neither its marks nor its disk change.
+    pub(super) async fn freeze(
+        &self,
+        control: &mut Control<D::File>,
+        planned: PlannedPoint<D::File>,
+    ) -> FrozenPoint<D::File> {
+        let PlannedPoint { point, others } = planned;
         if mutants::without(Mutant::PointUndrained) {
             // Writes that began before the descriptor named the point mark the old segments too, and
             // do not know its shield. After them neither the marks nor a live point change any more.
             self.gate.drain(self.data()).await;
         }
-        others.iter().for_each(|other| frozen.bits().union(&other.wanted));
-        control.free(name)?.busy = Some(point);
-        Ok(frozen)
+        others.iter().for_each(|other| point.bits().union(&other.wanted));
+        let bitmap = control.free(&point.bitmap).expect("it was planned in this turn");
+        bitmap.busy = Some(point.point);
+        point
     }
 
     /// Fills `buffer` from `offset` of the disk as it was at the point of `view`.

@@ -175,13 +175,7 @@ impl<D: Directory> Image<D> {
             // Before anything names them.
             self.directory.sync().await.map_err(Error::io(&self.name, "sync the directory of"))?;
         }
-        let mut both = bitmaps::recording(&plan.bitmaps);
-        let old = recording_now(control);
-        if mutants::planted(Mutant::SuccessorOnly) {
-            both.retain(|segment| plan.fresh.iter().any(|fresh| Arc::ptr_eq(segment, fresh)));
-        } else {
-            add_missing(&mut both, old);
-        }
+        let both = recording_both(control, plan);
         self.gate.switch(control.duties(both), self.data()).await;
         self.carry_over(&plan.unions).await
     }
@@ -284,6 +278,17 @@ pub(super) fn recording_now<F>(control: &Control<F>) -> Vec<Arc<Segment<F>>> {
     let mut recording = bitmaps::recording(&control.bitmaps);
     add_missing(&mut recording, control.lingering.clone());
     recording
+}
+
+/// What must record while it is open whether `plan` comes about.
+pub(super) fn recording_both<F>(control: &Control<F>, plan: &Plan<F>) -> Vec<Arc<Segment<F>>> {
+    let mut both = bitmaps::recording(&plan.bitmaps);
+    if mutants::planted(Mutant::SuccessorOnly) {
+        both.retain(|segment| plan.fresh.iter().any(|fresh| Arc::ptr_eq(segment, fresh)));
+    } else {
+        add_missing(&mut both, recording_now(control));
+    }
+    both
 }
 
 fn add_missing<F>(set: &mut Vec<Arc<Segment<F>>>, more: Vec<Arc<Segment<F>>>) {

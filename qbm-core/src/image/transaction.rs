@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::Image;
 use super::bitmaps::{Control, Held, Marks, Persistence, Tracked, free};
+use super::point::{FrozenPoint, NewPoint, Outcome, PlannedPoint};
 use super::segment_file::{check_granules, check_together};
-use super::switch::{Plan, Source, Union};
+use super::switch::{Plan, Source, Union, recording_both};
 use crate::bits::Bits;
 use crate::descriptor::{Doubt, MAX_BITMAPS, check_bitmap_name};
 use crate::mutants::{self, Mutant};
 use crate::sync::AsyncMutexGuard;
+use crate::track::hold::{Hold, Released};
 use crate::track::segment::Segment;
 use crate::{Access, Directory, Error, Granularity, Id, Result};
 
@@ -75,23 +77,122 @@ pub struct PreparedTransaction<'a, D: Directory> {
     image: &'a Image<D>,
     control: AsyncMutexGuard<'a, Control<D::File>>,
     plan: Plan<D::File>,
+    point: Option<PlannedPoint<D::File>>,
 }
 
-impl<D: Directory> PreparedTransaction<'_, D> {
-    /// Does it; done means durable. Of the storage this needs one replace of the descriptor.
+/// Actions that are done, but for what may only be done once writes are not held any more.
+struct Decided<'a, D: Directory> {
+    image: &'a Image<D>,
+    control: AsyncMutexGuard<'a, Control<D::File>>,
+    gone: Vec<String>,
+    point: Option<PlannedPoint<D::File>>,
+}
+
+impl<'a, D: Directory> PreparedTransaction<'a, D> {
+    /// Does it; done means durable. Of the storage this needs one replace of the descriptor. Returns the
+    /// point that it takes.
     ///
     /// # Errors
     ///
     /// Any error of that. The bitmaps are then as they were.
-    pub async fn commit(mut self) -> Result<()> {
-        let gone = self.image.decide(&mut self.control, self.plan).await?;
-        self.image.remove_files(&gone).await;
-        Ok(())
+    pub async fn commit(self) -> Result<Option<FrozenPoint<D::File>>> {
+        Ok(self.decide().await?.finish().await)
     }
 
     /// Gives it up: the bitmaps are as they were.
     pub async fn give_up(self) {
         self.image.give_up(&self.control, &self.plan).await;
+    }
+
+    async fn decide(mut self) -> Result<Decided<'a, D>> {
+        let gone = self.image.decide(&mut self.control, self.plan).await?;
+        Ok(Decided { image: self.image, control: self.control, gone, point: self.point })
+    }
+
+    /// Waits until no write is under way, and lets none begin before `hold` is released.
+    async fn hold(&mut self, hold: &Arc<Hold>) {
+        self.control.forget_ended();
+        self.control.holds.push(Arc::clone(hold));
+        let both = recording_both(&self.control, &self.plan);
+        self.image.gate.switch(self.control.duties(both), self.image.data()).await;
+    }
+}
+
+impl<D: Directory> Decided<'_, D> {
+    async fn finish(mut self) -> Option<FrozenPoint<D::File>> {
+        self.image.remove_files(&self.gone).await;
+        match self.point {
+            Some(point) => Some(self.image.freeze(&mut self.control, point).await),
+            None => None,
+        }
+    }
+}
+
+/// Why transactions of several images were not done together.
+#[derive(Debug)]
+pub struct NotTogether {
+    /// How many were done, from the first on, and cannot be taken back; their points are given up.
+    pub done: usize,
+    /// What the next one failed with.
+    pub error: Error,
+}
+
+/// Does all of `parts`, each of another image, and returns the points that they take. Several points are of
+/// one instant: where one has a write, all have what had returned before it began.
+///
+/// # Errors
+///
+/// An error of a medium at one of the last steps, one replace of a descriptor for each image.
+pub async fn commit_together<D: Directory>(
+    mut parts: Vec<PreparedTransaction<'_, D>>,
+) -> Result<Vec<Option<FrozenPoint<D::File>>>, NotTogether> {
+    let held = Writes::default();
+    if parts.iter().filter(|part| part.point.is_some()).count() > 1 {
+        for part in &mut parts {
+            part.hold(&held.0).await;
+        }
+    }
+    let (mut decided, mut failed) = (Vec::new(), None);
+    let mut left = parts.into_iter();
+    for part in left.by_ref() {
+        match part.decide().await {
+            Ok(part) => decided.push(part),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    // They go on, and copy first what the points need: all of them, by now.
+    drop(held);
+    let Some(error) = failed else {
+        let mut points = Vec::new();
+        for part in decided {
+            points.push(part.finish().await);
+        }
+        return Ok(points);
+    };
+    for part in left {
+        part.give_up().await;
+    }
+    let done = decided.len();
+    for part in decided {
+        let image = part.image;
+        if let Some(point) = part.finish().await {
+            // What cannot be settled now is by the next backup.
+            let _settled = image.settle_point(point, Outcome::Abandoned).await;
+        }
+    }
+    Err(NotTogether { done, error })
+}
+
+/// Writes that are held until this is dropped.
+#[derive(Default)]
+struct Writes(Arc<Hold>);
+
+impl Drop for Writes {
+    fn drop(&mut self) {
+        self.0.release(Released::Here);
     }
 }
 
@@ -104,7 +205,7 @@ impl<D: Directory> Image<D> {
     /// [`Error::BitmapBusy`], [`Error::BitmapName`], [`Error::TooManyGranules`], or an error of
     /// the storage. After any of them the bitmaps are as they were.
     pub async fn transaction(&self, actions: &[BitmapAction]) -> Result<()> {
-        self.prepare_transaction(actions).await?.commit().await
+        self.prepare_transaction(actions).await?.commit().await.map(drop)
     }
 
     /// Does all of `actions`, in order, but for the last step, so that those of several images can be done
@@ -117,6 +218,27 @@ impl<D: Directory> Image<D> {
         &self,
         actions: &[BitmapAction],
     ) -> Result<PreparedTransaction<'_, D>> {
+        self.prepare_all(actions, None).await
+    }
+
+    /// The same, and takes `point` after all of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction`](Self::transaction) and [`begin_live_point`](Self::begin_live_point).
+    pub async fn prepare_with_point(
+        &self,
+        actions: &[BitmapAction],
+        point: NewPoint<D::File>,
+    ) -> Result<PreparedTransaction<'_, D>> {
+        self.prepare_all(actions, Some(point)).await
+    }
+
+    async fn prepare_all(
+        &self,
+        actions: &[BitmapAction],
+        point: Option<NewPoint<D::File>>,
+    ) -> Result<PreparedTransaction<'_, D>> {
         if self.access == Access::Read {
             return Err(Error::ReadOnly);
         }
@@ -126,14 +248,30 @@ impl<D: Directory> Image<D> {
             drop(control);
             control = self.control.lock().await;
         }
-        for action in actions {
-            if let Err(error) = self.plan_action(&mut plan, action).await {
+        let point = match self.plan_all(&mut plan, actions, point).await {
+            Ok(point) => point,
+            Err(error) => {
                 self.forget_fresh(plan).await;
                 return Err(error);
             }
-        }
+        };
         self.prepare_or_give_up(&control, &plan).await?;
-        Ok(PreparedTransaction { image: self, control, plan })
+        Ok(PreparedTransaction { image: self, control, plan, point })
+    }
+
+    async fn plan_all(
+        &self,
+        plan: &mut Plan<D::File>,
+        actions: &[BitmapAction],
+        point: Option<NewPoint<D::File>>,
+    ) -> Result<Option<PlannedPoint<D::File>>> {
+        for action in actions {
+            self.plan_action(plan, action).await?;
+        }
+        match point {
+            Some(point) => self.plan_point(plan, point).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn plan_action(&self, plan: &mut Plan<D::File>, action: &BitmapAction) -> Result<()> {
@@ -182,7 +320,7 @@ impl<D: Directory> Image<D> {
         }
     }
 
-    async fn plan_add(
+    pub(super) async fn plan_add(
         &self,
         plan: &mut Plan<D::File>,
         name: &str,

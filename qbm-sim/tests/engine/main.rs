@@ -19,3 +19,4 @@ mod recovery;
 mod refusals;
 mod rewrite;
 mod strangers;
+mod together;
