@@ -144,12 +144,19 @@ impl<D: Directory> Image<D> {
     ) -> Result<()> {
         self.refuse_too_much(control, plan).await?;
         self.record_both(control, plan).await?;
-        if mutants::without(Mutant::NoDataFlush) {
+        let changes = self.changes_descriptor(plan).await;
+        if changes && mutants::without(Mutant::NoDataFlush) {
             // A crash must not take the disk back behind the point in time of a new segment:
             // what was written before it is not marked there.
             self.flush().await?;
         }
         Ok(())
+    }
+
+    /// Whether `plan` is about more than bitmaps in memory, of which a crash leaves nothing.
+    async fn changes_descriptor(&self, plan: &Plan<D::File>) -> bool {
+        let book = self.book.lock().await;
+        plan.applied_to(book.descriptor()) != *book.descriptor()
     }
 
     /// Refuses more segments than the descriptor has room for. Fewer are never refused.
@@ -195,6 +202,7 @@ impl<D: Directory> Image<D> {
         }
         // Until the end of the commit is known, also when this future is dropped in the midst of it,
         // a crash may find either state.
+        let is_settled = control.lingering.is_empty();
         control.lingering.extend_from_slice(&plan.fresh);
         if let (Some(_), Some(clusters)) = (&plan.allocation, &self.clusters) {
             // Of two allocation bitmaps only one is kept up: no flush succeeds before another commit
@@ -213,7 +221,9 @@ impl<D: Directory> Image<D> {
                         .map(str::to_owned),
                 );
             }
-            self.commit_book(&mut book, next).await?;
+            if next != *book.descriptor() || !is_settled {
+                self.commit_book(&mut book, next).await?;
+            }
         }
         if let (Some(segment), Some(clusters)) = (plan.allocation, &self.clusters) {
             clusters.replace(segment);

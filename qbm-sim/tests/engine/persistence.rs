@@ -199,6 +199,30 @@ fn a_point_is_of_a_persistent_bitmap_only() {
     });
 }
 
+/// A crash leaves nothing of them, so nothing has to be on the medium.
+#[test]
+fn what_is_done_to_bitmaps_in_memory_alone_does_not_touch_the_medium() {
+    let disk = image();
+    run(&disk, 6, async {
+        let image = open(&disk).await;
+        image.transaction(&[add("b", Persistence::InMemory)]).await.unwrap();
+        write(&image, 3).await;
+        let calls = disk.calls();
+        let name = || "b".to_owned();
+        let [disable, enable] = [BitmapAction::Disable(name()), BitmapAction::Enable(name())];
+        let (source, target) = (name(), "c".to_owned());
+        let merge = BitmapAction::Merge { source, target };
+        let actions = [add("c", Persistence::InMemory), merge, BitmapAction::Clear(name())];
+        image.transaction(&actions).await.unwrap();
+        image.transaction(&[disable, enable, BitmapAction::Remove(name())]).await.unwrap();
+        assert_eq!(disk.calls(), calls);
+        assert_eq!(marks(&image, "c").await.unwrap(), [3]);
+        image.transaction(&[set("c", Persistence::Persistent)]).await.unwrap();
+        assert!(disk.calls() > calls);
+        image.close().await.unwrap();
+    });
+}
+
 /// As a transaction of several images needs it: what one refuses is done nowhere.
 #[test]
 fn what_is_prepared_and_given_up_leaves_nothing() {
