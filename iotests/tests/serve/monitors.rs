@@ -159,7 +159,40 @@ fn live(monitor: &mut Client, own: &str) -> usize {
     asked.len() * (1 + LOOKS)
 }
 
-/// Every command is answered, whatever the others do, and guests go on all the while.
+/// How many commands a monitor sends before it reads the first reply, and how often it does so.
+const AHEAD: usize = 25;
+const BATCHES: usize = 50;
+
+/// Sends many commands at a time; the reply of each comes with its id, in order. Returns how many.
+fn hurry(monitor: &mut Typed, own: &str) -> usize {
+    let bitmap = json!({ "node": "b", "name": own });
+    let nothing = json!({});
+    for batch in 0..BATCHES {
+        let more = ["clear", "disable", "enable"].map(|verb| format!("block-dirty-bitmap-{verb}"));
+        let mut asked = vec![("block-dirty-bitmap-add", &bitmap)];
+        asked.extend(more.iter().map(|command| (command.as_str(), &bitmap)));
+        asked.extend([("query-named-block-nodes", &nothing), ("query-block-exports", &nothing)]);
+        asked.resize(AHEAD - 1, ("query-jobs", &nothing));
+        asked.push(("block-dirty-bitmap-remove", &bitmap));
+        let id = |number: usize| json!([own, batch, number]);
+        for (number, (command, arguments)) in asked.iter().enumerate() {
+            let request = json!({ "execute": command, "arguments": arguments, "id": id(number) });
+            writeln!(monitor.0.get_mut(), "{request}").unwrap();
+        }
+        for number in 0..AHEAD {
+            let mut reply = Value::from(());
+            // What others have ended is told in between.
+            while reply.get("event").is_some() || reply.is_null() {
+                reply = serde_json::from_str(&monitor.line()).unwrap();
+            }
+            assert!(reply.get("return").is_some(), "{own}: {reply}");
+            assert_eq!(reply["id"], id(number), "{own}: {reply}");
+        }
+    }
+    AHEAD * BATCHES
+}
+
+/// Every one of 10,000 commands is answered, whatever the others do, and guests go on all the while.
 #[test]
 fn many_monitors_at_once_are_all_answered_and_guests_go_on() {
     let folder = two_images();
@@ -189,8 +222,11 @@ fn many_monitors_at_once_are_all_answered_and_guests_go_on() {
             .map(|number| {
                 let answered = &answered;
                 scope.spawn(move || {
+                    let own = format!("m{number}");
                     let mut monitor = Client::connect(&folder.join("own.qmp"), &[]).unwrap();
-                    let count = live(&mut monitor, &format!("m{number}"));
+                    let mut count = live(&mut monitor, &own);
+                    let mut monitor = Typed::connect(&folder.join("own.qmp"));
+                    count += hurry(&mut monitor, &own);
                     answered.fetch_add(count as u64, Ordering::Relaxed);
                 })
             })
@@ -199,7 +235,7 @@ fn many_monitors_at_once_are_all_answered_and_guests_go_on() {
         over.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
     });
-    assert_eq!(answered.into_inner(), (MONITORS * 7 * (1 + LOOKS)) as u64);
+    assert_eq!(answered.into_inner(), (MONITORS * (7 * (1 + LOOKS) + AHEAD * BATCHES)) as u64);
     assert!(daemon.stop().0.success());
     let marked = super::marked(folder);
     assert_eq!(marked, (0..128).collect::<Vec<u64>>(), "what the guest wrote");
@@ -253,6 +289,68 @@ async def second(client):
         await backup(client, node, "incremental")
     await client.execute("quit")
 
+def both(mode, more={}):
+    def action(node):
+        data = {"job-id": "b" + node, "device": node, "target": os.path.abspath("points-" + node),
+                "sync": "incremental", "bitmap": "x", **more.get(node, {})}
+        return {"type": "blockdev-backup", "data": data}
+    return {"actions": [action("a"), action("b")], "properties": {"completion-mode": mode}}
+
+async def counts(client):
+    nodes = await client.execute("query-named-block-nodes")
+    return {node["node-name"]: it["count"] >> 10 for node in nodes for it in node.get("dirty-bitmaps", [])
+            if it["name"] == "x"}
+
+async def wait(listener, wanted):
+    while wanted:
+        event = await listener.get()
+        data = event["data"]
+        wanted.discard((event["event"], data.get("id", data.get("device")), data.get("status", "error" in data)))
+
+async def one_fails(client):
+    write("b", "write -P 5 5M 64k")
+    # What b still needs, and is written over, has no room; it goes no further until then.
+    slow = {"b": {"speed": 1, "x-fleece-limit": 4096}}
+    with client.listener(("JOB_STATUS_CHANGE", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")) as listener:
+        await client.execute("transaction", both("grouped", slow))
+        jobs = {job["id"]: job["status"] for job in await client.execute("query-jobs")}
+        assert jobs["bb"] == "running" and jobs["ba"] != "created", jobs
+        await wait(listener, {("JOB_STATUS_CHANGE", "ba", "waiting")})
+        write("b", "write -P 6 5M 64k")
+        await client.execute("block-job-set-speed", {"device": "bb", "speed": 0})
+        await wait(listener, {("BLOCK_JOB_CANCELLED", "ba", False), ("BLOCK_JOB_COMPLETED", "bb", True),
+                              ("JOB_STATUS_CHANGE", "ba", "null"), ("JOB_STATUS_CHANGE", "bb", "null")})
+    assert await counts(client) == {"a": 128, "b": 128}, await counts(client)
+    for node in ("a", "b"):
+        points = [name for name in os.listdir("points-" + node) if name.endswith(".qbm")]
+        assert len(points) == 1, points
+    write("a", "write -P 7 6M 64k")
+
+async def refused(client, transaction, what):
+    try:
+        await client.execute("transaction", transaction)
+        assert False, "it was to be refused"
+    except ExecuteError as error:
+        assert what in str(error), error
+    assert await client.execute("query-jobs") == []
+    assert await counts(client) == {"a": 192, "b": 128}, await counts(client)
+
+async def all_succeed(client):
+    again = both("individual")
+    again["actions"][1]["data"]["device"] = "a"
+    await refused(client, again, "two backups")
+    await refused(client, both("individual", {"b": {"job-id": "ba"}}), "Job ID 'ba' already in use")
+    await refused(client, both("individual", {"b": {"bitmap": "none"}}), "an incremental backup is not possible")
+    late = both("individual")
+    late["actions"].append({"type": "abort", "data": {}})
+    await refused(client, late, "aborted")
+    late["properties"]["completion-mode"] = "grouped"
+    await refused(client, late, "does not support")
+    with client.listener("BLOCK_JOB_COMPLETED") as listener:
+        await client.execute("transaction", both("grouped"))
+        await wait(listener, {("BLOCK_JOB_COMPLETED", "ba", False), ("BLOCK_JOB_COMPLETED", "bb", False)})
+    await client.execute("quit")
+
 async def main():
     client = QMPClient("life")
     await client.connect("own.qmp")
@@ -260,32 +358,54 @@ async def main():
     try:
         await client.disconnect()
     except EOFError:
-        assert sys.argv[1] == "second", "only a server that quits may be the first to hang up"
+        assert sys.argv[1] in ("second", "all_succeed"), "only a server that quits may be the first to hang up"
 
 asyncio.run(main())
 "#;
 
-/// The client of QEMU's own project leads a whole life: over a kill, to the byte.
-#[test]
-fn qemu_qmp_leads_a_whole_life_over_a_kill() {
-    let package = python_package("qemu.qmp==0.0.6");
-    let folder = two_images();
-    let folder = folder.path();
-    let live = |part: &str| {
-        let mut python = tool("python3");
-        python.current_dir(folder).env("PYTHONPATH", &package).args(["-c", LIFE, part]);
-        run(&mut python).success();
-    };
-    let killed = daemon(folder);
-    live("first");
-    killed.kill();
-    let ended = daemon(folder);
-    live("second");
-    assert!(ended.wait().0.success());
+/// A part of a life, led by the client of QEMU's own project.
+fn lead(folder: &Path, part: &str) {
+    let mut python = tool("python3");
+    python.current_dir(folder).env("PYTHONPATH", python_package("qemu.qmp==0.0.6"));
+    run(python.args(["-c", LIFE, part])).success();
+}
+
+/// The last points of both disks are the disks, to the byte.
+fn assert_restored(folder: &Path) {
     for (points, disk) in [("points-a", "vm.raw"), ("points-b", "b.raw")] {
         ours(folder, &["restore", points, "restored.raw"]).success();
         let [restored, disk] = ["restored.raw", disk].map(|name| std::fs::read(folder.join(name)));
         assert!(restored.unwrap() == disk.unwrap(), "{points}");
         std::fs::remove_file(folder.join("restored.raw")).unwrap();
     }
+}
+
+/// The client of QEMU's own project leads a whole life: over a kill, to the byte.
+#[test]
+fn qemu_qmp_leads_a_whole_life_over_a_kill() {
+    let folder = two_images();
+    let folder = folder.path();
+    let killed = daemon(folder);
+    lead(folder, "first");
+    killed.kill();
+    let ended = daemon(folder);
+    lead(folder, "second");
+    assert!(ended.wait().0.success());
+    assert_restored(folder);
+}
+
+/// 124: two disks are backed up in one transaction. Where one fails, both are taken back, and what
+/// follows over a kill is right to the byte.
+#[test]
+fn backups_of_one_transaction_succeed_together_or_are_both_taken_back() {
+    let folder = two_images();
+    let folder = folder.path();
+    let killed = daemon(folder);
+    lead(folder, "first");
+    lead(folder, "one_fails");
+    killed.kill();
+    let ended = daemon(folder);
+    lead(folder, "all_succeed");
+    assert!(ended.wait().0.success());
+    assert_restored(folder);
 }

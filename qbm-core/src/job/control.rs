@@ -360,9 +360,12 @@ impl JobControl {
 
 /// What the job itself does.
 impl JobControl {
-    /// It begins.
+    /// It begins, unless whoever has started it has said so already.
     pub fn begin(&self) {
-        self.go_to(&mut self.state(), Status::Running);
+        let mut state = self.state();
+        if state.status == Status::Created {
+            self.go_to(&mut state, Status::Running);
+        }
     }
 
     /// It is as far as `progress`.

@@ -9,6 +9,7 @@ mod nodes;
 mod opening;
 mod points;
 mod policy;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
@@ -99,7 +100,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ("query-jobs", jobs::query),
     ("query-named-block-nodes", nodes::query),
     ("quit", quit),
-    ("transaction", bitmaps::transaction),
+    ("transaction", transaction::transaction),
     ("x-debug-block-dirty-bitmap-sha256", bitmaps::digest),
     ("x-query-clients", exports::query_clients),
     ("x-point-abort", points::abort),

@@ -71,7 +71,7 @@ pub(crate) fn commit(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
         id: job_id,
         kind: Kind::Commit,
         options: options(speed, (on_error, on_error), (auto_finalize, auto_dismiss))?,
-        nodes: &[&node],
+        nodes: vec![&node],
     };
     let work = {
         let (control, node) = (Arc::clone(control), Arc::clone(&node));

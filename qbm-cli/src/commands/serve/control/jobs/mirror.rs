@@ -98,7 +98,7 @@ pub(crate) fn mirror(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
         id: arguments.job_id,
         kind: Kind::Mirror { blocking: how.copy_mode == CopyMode::WriteBlocking },
         options: options(arguments.speed, policies, ends)?,
-        nodes: &[&source, &target],
+        nodes: vec![&source, &target],
     };
     let graph = Arc::clone(&control.graph);
     let work = {

@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use qbm_core::Result;
-use qbm_core::job::{JobControl, JobOptions, Status};
+use qbm_core::job::{Group, JobControl, JobOptions, Status};
+use qbm_core::{Error, Result};
 use qbm_qmp::Refusal;
 use serde_json::Value;
 
-pub(super) use self::backup::back_up;
+pub(super) use self::backup::{BackUp, PlannedBackup, back_up};
 pub(super) use self::commit::commit;
 pub(super) use self::mirror::mirror;
 pub(super) use self::query::{query, query_block_jobs};
@@ -64,7 +64,7 @@ impl Kind {
 }
 
 /// A job, and what it is about.
-struct Job {
+pub(super) struct Job {
     kind: Kind,
     /// The names of the nodes that it uses.
     nodes: Vec<String>,
@@ -74,12 +74,12 @@ struct Job {
 }
 
 /// What a job is to be.
-struct New<'a> {
+pub(super) struct New<'a> {
     id: Option<String>,
     kind: Kind,
     options: JobOptions,
     /// The nodes that it uses; the first is what it is a job of.
-    nodes: &'a [&'a Arc<Node>],
+    nodes: Vec<&'a Arc<Node>>,
 }
 
 impl Jobs {
@@ -90,7 +90,20 @@ impl Jobs {
         new: New<'_>,
         work: impl FnOnce(&Job) -> Result<()> + Send + 'static,
     ) -> Result<(), Refusal> {
-        let job = self.add(control, new)?;
+        let mut added = self.add_all(control, vec![(new, Arc::default())])?;
+        self.spawn(control, added.pop().expect("it was added"), work);
+        Ok(())
+    }
+
+    /// Lets `job`, which is there, do `work` on a thread of its own.
+    pub(super) fn spawn(
+        &self,
+        control: &Arc<Control>,
+        job: Arc<Job>,
+        work: impl FnOnce(&Job) -> Result<()> + Send + 'static,
+    ) {
+        // Here, so that it is running when the command that started it is answered.
+        job.control.begin();
         let ours = Arc::clone(control);
         let live = move || {
             // Whoever hears that it has ended may close the nodes, which `work` has held.
@@ -99,39 +112,47 @@ impl Jobs {
             ours.jobs.forget_gone();
         };
         self.threads().push(std::thread::spawn(live));
-        Ok(())
     }
 
-    fn add(&self, control: &Arc<Control>, new: New<'_>) -> Result<Arc<Job>, Refusal> {
-        let New { id, kind, options, nodes } = new;
-        let id = match id {
-            Some(id) if !is_well_formed(&id) => {
-                return Err(Refusal::generic(format!("Invalid job ID '{id}'")));
-            }
-            Some(id) => id,
-            None => nodes[0].name.clone(),
-        };
-        for node in nodes {
+    /// Makes jobs that are all about to begin, each in its group; or none, if one is refused.
+    pub(super) fn add_all(
+        &self,
+        control: &Arc<Control>,
+        new: Vec<(New<'_>, Arc<Group>)>,
+    ) -> Result<Vec<Arc<Job>>, Refusal> {
+        for node in new.iter().flat_map(|(new, _)| &new.nodes) {
             self.refuse_used(&node.name)?;
         }
         let mut jobs = self.jobs();
         jobs.retain(|_, job| !job.is_gone());
-        if jobs.contains_key(&id) {
-            return Err(Refusal::generic(format!("Job ID '{id}' already in use")));
+        let mut ids = Vec::new();
+        for (new, _) in &new {
+            let id = new.id.clone().unwrap_or_else(|| new.nodes[0].name.clone());
+            if new.id.is_some() && !is_well_formed(&id) {
+                return Err(Refusal::generic(format!("Invalid job ID '{id}'")));
+            }
+            if jobs.contains_key(&id) || ids.contains(&id) {
+                return Err(Refusal::generic(format!("Job ID '{id}' already in use")));
+            }
+            ids.push(id);
         }
-        if jobs.len() >= MAX_JOBS {
+        if jobs.len() + ids.len() > MAX_JOBS {
             return Err(Refusal::generic(format!("there are {MAX_JOBS} jobs already")));
         }
-        let outcome = Arc::default();
-        let observer = events::observer(control, &id, (kind, &options), Arc::clone(&outcome));
-        let job = Arc::new(Job {
-            kind,
-            nodes: nodes.iter().map(|node| node.name.clone()).collect(),
-            control: JobControl::new(&id, options, Arc::default(), observer),
-            outcome,
-        });
-        jobs.insert(id, Arc::clone(&job));
-        Ok(job)
+        let add = |(id, (new, group)): (String, (New<'_>, Arc<Group>))| {
+            let New { kind, options, nodes, .. } = new;
+            let outcome = Arc::default();
+            let observer = events::observer(control, &id, (kind, &options), Arc::clone(&outcome));
+            let job = Arc::new(Job {
+                kind,
+                nodes: nodes.iter().map(|node| node.name.clone()).collect(),
+                control: JobControl::new(&id, options, group, observer),
+                outcome,
+            });
+            jobs.insert(id, Arc::clone(&job));
+            job
+        };
+        Ok(ids.into_iter().zip(new).map(add).collect())
     }
 
     /// Refuses to do anything to the node `name` that a job which is under way forbids.
@@ -152,7 +173,7 @@ impl Jobs {
     }
 
     /// Forgets those that were dismissed.
-    fn forget_gone(&self) {
+    pub(super) fn forget_gone(&self) {
         self.jobs().retain(|_, job| !job.is_gone());
     }
 
@@ -187,6 +208,11 @@ impl Job {
 
     fn is_gone(&self) -> bool {
         self.control.info().status == Status::Null
+    }
+
+    /// It ends before it has begun.
+    pub(super) fn give_up(&self) {
+        self.control.conclude(&Err(Error::Cancelled));
     }
 
     /// What is told at its end, besides what is told of every job.

@@ -42,7 +42,7 @@ pub(crate) fn stream(control: &Arc<Control>, call: Call) -> Result<Value, Refusa
         id: job_id,
         kind: Kind::Stream,
         options: options(speed, (on_error, on_error), (auto_finalize, auto_dismiss))?,
-        nodes: &[&node],
+        nodes: vec![&node],
     };
     let work = {
         let node = Arc::clone(&node);
