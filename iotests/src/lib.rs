@@ -9,6 +9,7 @@ pub mod campaign;
 pub mod certificates;
 pub mod differential;
 pub mod loop_ext4;
+pub mod persistence;
 pub mod program;
 pub mod qbm;
 pub mod refused;

@@ -63,9 +63,10 @@ pub(crate) fn sim(options: &SimOptions) -> Result<()> {
     run(&mut program(Engine::Sound, "qbm-sim", arguments)?)
 }
 
-/// Kills of the real program.
+/// Kills of the real program: of writers, and of servers whose bitmaps are made persistent or not.
 pub(crate) fn kill(options: &CountOptions) -> Result<()> {
-    campaign("kill", options.count)
+    campaign("kill", options.count)?;
+    campaign("kill-server", options.count)
 }
 
 /// Power cuts under the real program; as root.
@@ -155,7 +156,7 @@ const CRASHES: u32 = 330;
 
 /// What CI runs of each.
 pub(crate) fn kill_bounded() -> Result<()> {
-    campaign("kill", CRASHES)
+    kill(&CountOptions { count: CRASHES })
 }
 
 /// What CI runs of each.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use iotests::{Served, folder_with_image};
+use iotests::{Served, folder_with_image, persistence, rounds};
 use qbm_qmp::Client;
 use serde_json::{Value, json};
 
@@ -30,34 +30,14 @@ fn start(folder: &Path) -> (Served, Client) {
     (served, monitor)
 }
 
-fn set_persistent(name: &str, persistent: bool) -> Value {
-    json!({ "node": "vm.qbm", "name": name, "persistent": persistent })
-}
-
-/// A server killed right after the reply: what was made persistent is there with all its marks, and what
-/// was made persistent no more is gone.
+/// From the reply on what was made persistent is there with all its marks, and what was made persistent no
+/// more is gone; before it either is right. `cargo xtask kill` goes on.
 #[test]
 fn what_was_made_persistent_or_not_is_so_from_the_reply_on() {
-    let folder = folder_with_image(8 * MIB);
-    let folder = folder.path();
-    for round in 0..5 {
-        let (served, mut monitor) = start(folder);
-        let add = json!({ "node": "vm.qbm", "name": "b", "granularity": 65536 });
-        monitor.execute("block-dirty-bitmap-add", &add).unwrap();
-        qemu_io(folder, GATE, &[&format!("write -P 1 {round}M 64k"), "write 2M 1", "flush"]);
-        let before = counts(&mut monitor);
-        let set = "block-dirty-bitmap-set-persistent";
-        monitor.execute(set, &set_persistent("b", true)).unwrap();
-        served.kill();
-        let (served, mut monitor) = start(folder);
-        assert_eq!(counts(&mut monitor), before, "round {round}");
-        monitor.execute(set, &set_persistent("b", false)).unwrap();
-        served.kill();
-        let (served, mut monitor) = start(folder);
-        assert_eq!(counts(&mut monitor).len(), 1, "round {round}");
-        assert!(served.stop().0.success());
-    }
-    ours(folder, &["check", "vm.qbm"]).success();
+    rounds(1, |seed| {
+        let kills = persistence::kill(12, seed);
+        assert!(kills.acknowledged > 0 && kills.there > 0, "{kills:?}");
+    });
 }
 
 /// 141: what a monitor has added records, and is there with its marks when the next server starts,
