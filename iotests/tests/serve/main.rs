@@ -14,6 +14,7 @@ mod monitors;
 mod persistence;
 mod places;
 mod qmp;
+mod schema;
 mod several;
 mod status;
 mod tls;

@@ -9,6 +9,7 @@ mod nodes;
 mod opening;
 mod points;
 mod policy;
+mod schema;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -99,6 +100,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ("query-block-jobs", jobs::query_block_jobs),
     ("query-jobs", jobs::query),
     ("query-named-block-nodes", nodes::query),
+    ("query-qmp-schema", schema::query),
     ("quit", quit),
     ("transaction", transaction::transaction),
     ("x-debug-block-dirty-bitmap-sha256", bitmaps::digest),
