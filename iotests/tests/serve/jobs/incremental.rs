@@ -185,6 +185,26 @@ fn a_bitmap_follows_the_backups_that_succeed() {
     assert_eq!(marked(folder.path()), Vec::<u64>::new());
 }
 
+/// 056 and 257: what has no meaning for points is refused, and no job begins.
+#[test]
+fn a_backup_that_cannot_be_a_point_is_refused() {
+    let mut scene = Scene::new(1);
+    let target = scene.path().join("points");
+    for (sync, mode) in [("none", None), ("top", None), ("bitmap", Some("always"))] {
+        let mut arguments = json!({
+            "job-id": "j", "device": "vm", "bitmap": "nightly",
+            "target": target.to_str().unwrap(), "sync": sync,
+        });
+        if let Some(mode) = mode {
+            arguments["bitmap-mode"] = json!(mode);
+        }
+        let refused = scene.refused("blockdev-backup", &arguments);
+        assert!(refused.contains(mode.unwrap_or(sync)), "{refused}");
+    }
+    assert_eq!(scene.execute("query-jobs", &json!({})), json!([]));
+    scene.stop();
+}
+
 /// 281: when a disk moves under its guest, a bitmap in memory goes along and records on; a persistent one
 /// stays where it is.
 #[test]
