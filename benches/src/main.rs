@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what tracking costs, beside not tracking, a backup beside qemu-img, and the
-//! server beside others. With arguments, only what they name: `aio`, `audit`, `backup`, `chains`, `marks`, `opening`,
+//! server beside others. With arguments, only what they name: `aio`, `audit`, `backup`, `chains`, `control`, `marks`, `opening`,
 //! `serving`.
 //!
 //! Every answer is checked. What is counted (calls, syncs, memory) must meet its goal, or the run
@@ -10,6 +10,7 @@ mod aio;
 mod audit;
 mod backup;
 mod chains;
+mod control;
 mod marks;
 mod opening;
 mod serving;
@@ -64,6 +65,11 @@ fn main() -> anyhow::Result<ExitCode> {
     if wanted("chains") {
         for (place, folder) in places {
             rows.extend(chains::rows(place, folder)?);
+        }
+    }
+    if wanted("control") {
+        for (place, folder) in places {
+            rows.push(control::row(place, folder)?);
         }
     }
     if wanted("aio") {

@@ -40,9 +40,9 @@ const LOADS: [Load; 10] = [
 ];
 
 /// A server, which is killed when this is dropped.
-struct Served {
+pub(crate) struct Served {
     child: Child,
-    uri: String,
+    pub(crate) uri: String,
 }
 
 impl Served {
@@ -130,13 +130,13 @@ fn make_disk(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// `qbm` in a folder.
-struct Qbm<'f> {
+pub(crate) struct Qbm<'f> {
     program: PathBuf,
     folder: &'f Path,
 }
 
 impl<'f> Qbm<'f> {
-    fn within(folder: &'f Path) -> anyhow::Result<Self> {
+    pub(crate) fn within(folder: &'f Path) -> anyhow::Result<Self> {
         Ok(Self { program: std::env::current_exe()?.with_file_name("qbm"), folder })
     }
 
@@ -148,7 +148,7 @@ impl<'f> Qbm<'f> {
     }
 
     /// Serves a new disk NAME.raw by the image NAME.qbm with a bitmap.
-    fn serve(&self, name: &str, aio: &str) -> anyhow::Result<(Served, PathBuf)> {
+    pub(crate) fn serve(&self, name: &str, aio: &str) -> anyhow::Result<(Served, PathBuf)> {
         let disk = make_disk(self.folder, &format!("{name}.raw"))?;
         let image = format!("{name}.qbm");
         self.run(&["create", "--data-file", &format!("{name}.raw"), &image])?;
@@ -156,6 +156,8 @@ impl<'f> Qbm<'f> {
         let socket = self.folder.join(format!("{name}.sock"));
         let mut command = Command::new(&self.program);
         command.current_dir(self.folder).args(["serve", "--aio", aio, "--bitmap", "bench", &image]);
+        // Not who asked for each command.
+        command.env("QBM_LOG", "error");
         Ok((Served::start(command.arg("--socket").arg(&socket), &socket)?, disk))
     }
 }
@@ -168,7 +170,7 @@ fn nbdkit(folder: &Path) -> anyhow::Result<Served> {
 }
 
 /// Writes all of each disk, so that every granule is marked.
-fn fill(servers: &[&Served]) -> anyhow::Result<()> {
+pub(crate) fn fill(servers: &[&Served]) -> anyhow::Result<()> {
     let all = Load { what: "all", count: 64, depth: 1, length: 1 << 20, writes: true };
     servers.iter().try_for_each(|served| served.run(&all).map(drop))
 }
