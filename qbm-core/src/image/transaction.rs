@@ -398,9 +398,8 @@ impl<D: Directory> Image<D> {
         let own = own.into_iter().map(|held| Source::Segment(held.segment));
         let unions = own.map(|from| Union { from, into: Arc::clone(&into) });
         plan.unions.extend(unions.filter(|_| mutants::without(Mutant::MarksLeft)));
-        if persistence == Persistence::InMemory {
-            plan.removed.push(name.to_owned());
-        }
+        // Whichever it becomes, it is another bitmap to a descriptor that had one of that name.
+        plan.removed.push(name.to_owned());
         Ok(())
     }
 

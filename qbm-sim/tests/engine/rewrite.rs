@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qbm_core::descriptor::{Durability, MAX_DESCRIPTOR_BYTES};
-use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions};
+use qbm_core::image::{self, BitmapAction, CreateOptions, OpenOptions, Persistence};
 use qbm_core::{Access, Error, Granularity, Image, Result};
 use qbm_sim::{Disk, Medium, SimDirectory, SimHost, run};
 
@@ -96,6 +96,20 @@ fn nor_if_both_is_one_transaction() {
         assert!(descriptor(&disk.snapshot()).contains("ext-soft-owner"), "nothing was removed");
         image.transaction(&[remove(), add("b")]).await.unwrap();
         assert_has_nothing_of_the_owner(&disk);
+        image.close().await.unwrap();
+    });
+    assert_has_nothing_of_the_owner(&disk);
+}
+
+#[test]
+fn nor_has_one_that_was_in_memory_in_between() {
+    let medium = image("\"b\": {", "\"b\": { \"ext-soft-owner\": 7, ");
+    let disk = Disk::new(medium, 6);
+    run(&disk, 6, async {
+        let image = open(&disk, Access::Write).await.unwrap();
+        let made = |persistence| BitmapAction::SetPersistence { name: "b".to_owned(), persistence };
+        let there_and_back = [made(Persistence::InMemory), made(Persistence::Persistent)];
+        image.transaction(&there_and_back).await.unwrap();
         image.close().await.unwrap();
     });
     assert_has_nothing_of_the_owner(&disk);
