@@ -44,6 +44,7 @@ pub(crate) enum Defect {
     RefusesInOtherWords,
     RefusedChangeDropsTheLock,
     SecondLockIsIgnored,
+    NoLockIsOne,
     // Names.
     OpenCreates,
     CreateReplaces,

@@ -96,6 +96,7 @@ const FOUND_BY: &[(Defect, Claim)] = &[
     (ReadersExcludeReaders, handles!(s::readers_exclude_writers_alone)),
     (RefusedChangeDropsTheLock, handles!(s::a_second_lock_changes_the_first)),
     (SecondLockIsIgnored, handles!(s::a_second_lock_changes_the_first)),
+    (NoLockIsOne, handles!(s::a_second_lock_changes_the_first)),
     (AddsGarbage, empty_file!(l::a_write_past_the_end_makes_it_longer)),
     (NeverShrinks, empty_file!(l::what_set_len_adds_reads_as_zeroes)),
     (AddsGarbage, empty_file!(l::what_set_len_adds_reads_as_zeroes)),

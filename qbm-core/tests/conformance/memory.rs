@@ -291,7 +291,9 @@ impl Storage for MemoryFile {
         if refused {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        contents.locks.push((self.handle, lock));
+        if lock != Lock::None || self.has(Defect::NoLockIsOne) {
+            contents.locks.push((self.handle, lock));
+        }
         Ok(())
     }
 
