@@ -87,12 +87,14 @@ fn points_of_several_images_are_of_one_instant() {
     assert!(in_the_midst > 100, "the guest has hardly written by then: {in_the_midst}");
 }
 
-/// The second medium fails at the very last step: the first image has its part, but no point.
+/// The second of three media fails at the very last step: the first image has its part, but no point, and the
+/// third has neither.
 #[test]
 fn where_a_last_step_fails_no_point_is_left_and_every_mark_is() {
     let (disk, space) = (Disk::new(Medium::new(), 1), Disk::immediate(Medium::new(), 2));
     run(&disk, 1, async {
-        let images = images(&disk).await;
+        let [a, b] = images(&disk).await;
+        let images = [a, b, open(&disk, "c").await];
         for image in &images {
             image.write(512, Buffer::from_slice(&[1; 512]), Persist::Later).await.unwrap();
         }
@@ -105,7 +107,7 @@ fn where_a_last_step_fails_no_point_is_left_and_every_mark_is() {
         disk.inject(Fault { kind: Some(Kind::Rename), after: 1, count: 1, error });
         let failed = commit_together(parts).await.unwrap_err();
         assert_eq!(failed.done, 1, "{}", failed.error);
-        for (image, done) in images.iter().zip([true, false]) {
+        for (image, done) in images.iter().zip([true, false, false]) {
             assert_eq!(image.bitmaps().await.iter().any(|bitmap| bitmap.name == "more"), done);
             let bitmap = image.bitmaps().await.swap_remove(0);
             assert_eq!((bitmap.marked, bitmap.busy), (1, false));
