@@ -44,7 +44,8 @@ pub fn time(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Duratio
 
 /// Both sides in turn, `rounds` times after one to warm up: the medians, and that of the ratios. Many
 /// short rounds are less troubled by whatever else the machine does than few long ones, and the ratio
-/// of two that follow each other less than that of two medians.
+/// of two that follow each other less than that of two medians. `QBM_BENCH_ROUNDS` in the environment
+/// bounds them, for where the answers are wanted and not the times.
 ///
 /// # Errors
 ///
@@ -54,6 +55,11 @@ pub fn compare(
     mut ours: impl FnMut() -> anyhow::Result<Duration>,
     mut theirs: impl FnMut() -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Comparison> {
+    let most = std::env::var("QBM_BENCH_ROUNDS").ok();
+    let rounds = most.map(|most| most.parse::<usize>()).transpose()?.map_or(rounds, |most| {
+        // A median is of something.
+        rounds.min(most.max(1))
+    });
     ours()?;
     theirs()?;
     let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());

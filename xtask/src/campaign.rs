@@ -115,9 +115,18 @@ pub(crate) fn mutants_bounded() -> Result<()> {
 
 /// The benches, which check their answers and what they count; times are only told.
 pub(crate) fn bench() -> Result<()> {
+    benches(&[])
+}
+
+/// The same with one round of each comparison, for the answers and what is counted.
+pub(crate) fn bench_bounded() -> Result<()> {
+    benches(&[("QBM_BENCH_ROUNDS", "1")])
+}
+
+fn benches(environment: &[(&str, &str)]) -> Result<()> {
     // It runs the program that lies beside it.
     build(Engine::Sound, "qbm")?;
-    run(&mut program(Engine::Sound, "benches", [])?)
+    run(program(Engine::Sound, "benches", [])?.envs(environment.iter().copied()))
 }
 
 /// Every workload of up to three operations, on overlays of up to two, the power cut everywhere.

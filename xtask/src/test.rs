@@ -57,7 +57,11 @@ const STEPS: &[Step] = &[
         run: campaign::differential_bounded,
     },
     Step { name: "fuzz", shows: "a short fuzzing run finds nothing", run: fuzz_bounded },
-    Step { name: "bench", shows: "calls, syncs and memory meet their goals", run: campaign::bench },
+    Step {
+        name: "bench",
+        shows: "calls, syncs and memory meet their goals",
+        run: campaign::bench_bounded,
+    },
 ];
 
 fn fmt() -> Result<()> {
